@@ -1,0 +1,99 @@
+"""Training objectives: exact likelihood, and spectral distance through the inverse."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+QUANTIZATION = 1 / 32768
+"""Width of the uniform dequantization noise: one step of 16-bit audio at full scale ±1."""
+
+
+def log_likelihood(z: Tensor, log_det: Tensor, lengths: Tensor | None = None, sigma: float = 1.0) -> Tensor:
+    """Log-density of the data under a normal latent, with its constant.
+
+        log p(x) = sum_i [-z_i^2 / (2 sigma^2) - log sigma - log(2 pi) / 2] + log_det
+
+    Args:
+        z: Latent `(B, ...)`, zero in the padding.
+        log_det: `(B,)`, nats.
+        lengths: `(B,)` number of latent values that are real; all of them unless given.
+        sigma: Standard deviation of the prior.
+
+    Returns:
+        `(B,)`, nats.
+    """
+    z = z.to(log_det.dtype)
+    count = z[0].numel() if lengths is None else lengths.to(log_det.dtype)
+    constant = math.log(sigma) + 0.5 * math.log(2 * math.pi)
+    return log_det - z.square().flatten(1).sum(1) / (2 * sigma**2) - constant * count
+
+
+def nats_per_sample(z: Tensor, log_det: Tensor, lengths: Tensor | None = None, sigma: float = 1.0) -> Tensor:
+    """Mean log-density per audio sample over a batch, every sample weighing the same; a scalar, nats."""
+    count = z.numel() if lengths is None else lengths.sum()
+    return log_likelihood(z, log_det, lengths, sigma).sum() / count
+
+
+def bits_per_sample(nats: Tensor | float) -> Tensor | float:
+    """Bits that 16-bit audio costs per sample, from its dequantized log-density per sample in nats.
+
+    The density of audio at full scale ±1 over a step of 1/32768: `bits = 15 - nats / log 2`.
+    """
+    return -math.log2(QUANTIZATION) - nats / math.log(2)
+
+
+def waveglow_loss(z: Tensor, log_det: Tensor, sigma: float = 1.0) -> Tensor:
+    """WaveGlow's training loss: negative log-likelihood per sample without its constants, a scalar.
+
+    Source: WaveGlow (arXiv:1811.00002), equation 8.
+    """
+    return (z.square().sum() / (2 * sigma**2) - log_det.sum()) / z.numel()
+
+
+def dequantize(audio: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Add uniform noise of one 16-bit step, so that the density of quantized audio is bounded (arXiv:1511.01844)."""
+    noise = torch.rand(audio.shape, generator=generator, dtype=audio.dtype, device=audio.device)
+    return audio + QUANTIZATION * (noise - 0.5)
+
+
+class SpectralLoss(nn.Module):
+    """Distance of two waveforms as they sound: spectra at several resolutions, and the model's own mel.
+
+        mean over resolutions of [ mean |log |S| - log |R|| + ||S - R|| / ||R|| ]  +  mean |log-mel(s) - log-mel(r)|
+
+    with |S| and |R| STFT magnitudes of synthesis and reference.
+
+    Source: multi-resolution STFT loss of Parallel WaveGAN (arXiv:1910.11480); mel term as HiFi-GAN (arXiv:2010.05646).
+
+    Args:
+        mel: The mel transform of the model, applied to both.
+        resolutions: FFT sizes; windows of the same length, hops of a quarter.
+        floor: Magnitudes below this count as this; full-scale audio, unnormalised STFT.
+    """
+
+    def __init__(
+        self, mel: Callable[[Tensor], Tensor], resolutions: Sequence[int] = (512, 1024, 2048), floor: float = 1e-3
+    ) -> None:
+        super().__init__()
+        self.mel, self.resolutions, self.floor = mel, tuple(resolutions), floor
+        for n_fft in self.resolutions:
+            self.register_buffer(f"window_{n_fft}", torch.hann_window(n_fft), persistent=False)
+
+    def forward(self, synthesis: Tensor, reference: Tensor) -> Tensor:
+        """Compare `(B, T)` with `(B, T)`; a scalar."""
+        total = synthesis.new_zeros(())
+        for n_fft in self.resolutions:
+            s, r = self._magnitude(synthesis, n_fft), self._magnitude(reference, n_fft)
+            convergence = torch.linalg.vector_norm(s - r) / torch.linalg.vector_norm(r).clamp_min(self.floor)
+            total = total + (s.log() - r.log()).abs().mean() + convergence
+        return total / len(self.resolutions) + (self.mel(synthesis) - self.mel(reference)).abs().mean()
+
+    def _magnitude(self, audio: Tensor, n_fft: int) -> Tensor:
+        window = getattr(self, f"window_{n_fft}")
+        spectrum = torch.stft(audio, n_fft, n_fft // 4, n_fft, window.to(audio.dtype), return_complex=True)
+        power = spectrum.real.square() + spectrum.imag.square()
+        return power.clamp_min(self.floor**2).sqrt()

@@ -1,0 +1,21 @@
+"""Mel-conditioned flows over waveforms, and the registry that names them."""
+
+from waveflow.models.base import MelContext, MelFlow
+from waveflow.models.lapglow import LapGlow, LapGlowConfig
+from waveflow.models.registry import MODELS, SIZES, build, config_from_dict, config_to_dict, model_name
+from waveflow.models.waveglow import WaveGlow, WaveGlowConfig
+
+__all__ = [
+    "MODELS",
+    "SIZES",
+    "LapGlow",
+    "LapGlowConfig",
+    "MelContext",
+    "MelFlow",
+    "WaveGlow",
+    "WaveGlowConfig",
+    "build",
+    "config_from_dict",
+    "config_to_dict",
+    "model_name",
+]

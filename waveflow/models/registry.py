@@ -1,0 +1,79 @@
+"""Models by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from typing import Any
+
+from waveflow.audio.mel import MelConfig
+from waveflow.models.base import MelFlow
+from waveflow.models.lapglow import LapGlow, LapGlowConfig
+from waveflow.models.waveglow import WaveGlow, WaveGlowConfig
+
+MODELS: dict[str, tuple[type[MelFlow], type]] = {
+    "waveglow": (WaveGlow, WaveGlowConfig),
+    "lapglow": (LapGlow, LapGlowConfig),
+}
+
+SIZES: dict[str, tuple[str, dict[str, Any]]] = {
+    "waveglow-64": ("waveglow", {"n_channels": 64}),
+    "waveglow-128": ("waveglow", {"n_channels": 128}),
+    "waveglow-256": ("waveglow", {"n_channels": 256}),
+    "waveglow-512": ("waveglow", {"n_channels": 512}),
+    "lapglow-small": ("lapglow", {"n_flows": 6, "n_channels": 96}),
+    "lapglow-base": ("lapglow", {}),
+}
+
+
+def build(name: str, **config: Any) -> MelFlow:
+    """Build a model with fresh weights.
+
+    Args:
+        name: A model (`waveglow`, `lapglow`, ...) or a named size (`waveglow-64`, `lapglow-small`, ...).
+        config: Overrides of the model's config; `mel` may be a `MelConfig`, a dict of its fields, or a preset's name.
+
+    Raises:
+        ValueError: Unknown name or config key; the nearest valid one is named.
+    """
+    name, sized = SIZES.get(name, (name, {}))
+    if name not in MODELS:
+        raise ValueError(f"no model is called {name!r}{_nearest(name, [*MODELS, *SIZES])}; there are {[*MODELS, *SIZES]}")
+    model_class, config_class = MODELS[name]
+    return model_class(config_from_dict(config_class, {**sized, **config}))
+
+
+def model_name(model: MelFlow) -> str:
+    """The registry's name of a model's class.
+
+    Raises:
+        ValueError: The class is not registered.
+    """
+    for name, (model_class, _) in MODELS.items():
+        if type(model) is model_class:
+            return name
+    raise ValueError(f"{type(model).__name__} is not in the registry, which has {[*MODELS]}; add it to MODELS")
+
+
+def config_to_dict(config: Any) -> dict[str, Any]:
+    """A model's config as plain values, for JSON."""
+    return dataclasses.asdict(config)
+
+
+def config_from_dict(config_class: type, values: dict[str, Any]) -> Any:
+    """A model's config from plain values; unknown keys are refused."""
+    known = [f.name for f in dataclasses.fields(config_class)]
+    for key in values:
+        if key not in known:
+            raise ValueError(f"{config_class.__name__} has no {key!r}{_nearest(key, known)}; it has {known}")
+    mel = values.get("mel")
+    if isinstance(mel, str):
+        values = {**values, "mel": MelConfig.preset(mel)}
+    elif isinstance(mel, dict):
+        values = {**values, "mel": MelConfig.from_dict(mel)}
+    return config_class(**values)
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
