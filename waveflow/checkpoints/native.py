@@ -1,0 +1,213 @@
+"""The native checkpoint: a directory with `config.json` and `model.safetensors`, nothing executable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from waveflow._version import __version__
+from waveflow.checkpoints.atomic import atomic_directory
+from waveflow.checkpoints.errors import CheckpointError
+from waveflow.models import MODELS, MelFlow, build, config_to_dict, model_name
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+FORMAT_VERSION = 1
+
+_FACTS = {"model": str, "config": dict, "weights_sha256": str, "waveflow_version": str, "metadata": dict}
+_AGAIN = "copy or download the checkpoint again"
+# What building a model from damaged settings can raise.
+_NO_MODEL = (ArithmeticError, AttributeError, IndexError, MemoryError, RuntimeError, TypeError, ValueError)
+
+
+def save(
+    model: MelFlow,
+    directory: str | os.PathLike[str],
+    *,
+    metadata: dict[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
+) -> Path:
+    """Write a model as a native checkpoint, whole or not at all.
+
+    Args:
+        model: A model of the registry.
+        directory: Created, or replaced where it is a checkpoint already, which stays intact until the new one
+            is whole.
+        metadata: Facts to keep with the model (training, source), plain JSON values.
+        dtype: Precision of the weights on disk, e.g. `torch.float16`; the model's own unless given.
+
+    Returns:
+        The directory.
+
+    Raises:
+        CheckpointError: The weights are not finite (in `dtype`), the directory holds other things, or it
+            cannot be written.
+    """
+    directory = Path(directory)
+    weights = {name: _portable(name, value, dtype) for name, value in model.state_dict().items()}
+    _refuse_to_replace_others(directory)
+    data = safetensors.torch.save(weights, metadata={"format": "pt"})
+    facts = {
+        "format": "waveflow",
+        "format_version": FORMAT_VERSION,
+        "waveflow_version": __version__,
+        "model": model_name(model),
+        "config": config_to_dict(model.config),
+        "weights_sha256": hashlib.sha256(data).hexdigest(),
+        "metadata": metadata or {},
+    }
+    try:
+        text = json.dumps(facts, indent=2, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"config or metadata is no JSON: {error}; give plain, finite values") from error
+    with atomic_directory(directory) as staging:
+        (staging / WEIGHTS).write_bytes(data)
+        (staging / CONFIG).write_text(text + "\n", encoding="utf-8")
+    return directory
+
+
+def load(
+    directory: str | os.PathLike[str],
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+) -> MelFlow:
+    """Read a native checkpoint into a model in eval mode.
+
+    Args:
+        directory: What `save` wrote.
+        dtype: Precision of the model, whatever that of the weights on disk.
+        device: Where to put it.
+
+    Raises:
+        CheckpointError: A file is missing, damaged, or does not fit the other; nothing is loaded in part.
+    """
+    directory = Path(directory)
+    facts = read_config(directory)
+    weights = _read_weights(directory / WEIGHTS, facts["weights_sha256"])
+    name, config = facts["model"], facts["config"]
+    try:
+        # Fresh weights are drawn only to be overwritten: the caller's random state is none of their business.
+        with torch.random.fork_rng(devices=[]):
+            model = build(name, **config)
+    except _NO_MODEL as error:
+        raise CheckpointError(
+            f"{directory / CONFIG} does not describe a model of this version ({__version__}): {error}; "
+            f"it was written by waveflow {facts['waveflow_version']}: install that, or convert again"
+        ) from error
+    _refuse_other_weights(directory / WEIGHTS, weights, model.state_dict())
+    model = model.to(dtype)
+    model.load_state_dict(weights)
+    return model.to(device).eval()
+
+
+def read_config(directory: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read and check `config.json` without touching the weights.
+
+    Returns:
+        A dict with `model`, `config`, `weights_sha256`, `waveflow_version`, `metadata`.
+
+    Raises:
+        CheckpointError: There is none, or it is not one of ours.
+    """
+    path = Path(directory) / CONFIG
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot read {path}: {error.strerror}; expected a directory with {CONFIG} and {WEIGHTS}, "
+            "as vocoder.save(directory) or `waveflow convert` writes"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not JSON ({error}); {_AGAIN}") from error
+    if not isinstance(facts, dict) or facts.get("format") != "waveflow":
+        raise CheckpointError(
+            f'{path} is not the config of a waveflow checkpoint: it lacks "format": "waveflow"; '
+            "files of other projects go through `waveflow convert`"
+        )
+    if facts.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has format_version {facts.get('format_version')!r}, waveflow {__version__} reads "
+            f"{FORMAT_VERSION}; install waveflow {facts.get('waveflow_version', 'of a later version')}"
+        )
+    for key, kind in _FACTS.items():
+        if not isinstance(facts.get(key), kind):
+            raise CheckpointError(
+                f"{path} has {key}={facts.get(key)!r}, expected a {kind.__name__}; {_AGAIN}"
+            )
+    if facts["model"] not in MODELS:
+        raise CheckpointError(
+            f"{path} names the model {facts['model']!r}, waveflow {__version__} has {[*MODELS]}; "
+            f"install waveflow {facts['waveflow_version']}, which wrote it"
+        )
+    return facts
+
+
+def _portable(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
+    value = value.detach()
+    if not value.is_floating_point():
+        return value.cpu().clone()
+    if not value.isfinite().all():
+        raise CheckpointError(
+            f"{name} has NaN or infinite values, expected none; save a state from before them"
+        )
+    cast = value.to("cpu", dtype or value.dtype, copy=True).contiguous()
+    if not cast.isfinite().all():
+        raise CheckpointError(
+            f"{name} reaches {float(value.abs().max()):g}, more than {dtype} can hold; save in float32"
+        )
+    return cast
+
+
+def _refuse_to_replace_others(directory: Path) -> None:
+    held = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    if others := sorted(held - {CONFIG, WEIGHTS}):
+        raise CheckpointError(
+            f"{directory} holds {_some(others)}, which replacing it would delete; choose a directory that is "
+            "new or holds a checkpoint alone"
+        )
+
+
+def _read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
+    try:
+        data = path.read_bytes()
+        weights = safetensors.torch.load(data)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}; {_AGAIN}") from error
+    except (safetensors.SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{path} is truncated or no safetensors file ({error}); {_AGAIN}") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise CheckpointError(
+            f"{path} is damaged or of another checkpoint: its SHA-256 is not that in {CONFIG}; {_AGAIN}"
+        )
+    return weights
+
+
+def _refuse_other_weights(path: Path, found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    remedy = f"{CONFIG} and {WEIGHTS} must come from one save"
+    if missing := sorted(expected.keys() - found.keys()):
+        raise CheckpointError(f"{path} lacks {_some(missing)}, which the model of {CONFIG} has; {remedy}")
+    if unexpected := sorted(found.keys() - expected.keys()):
+        raise CheckpointError(f"{path} has {_some(unexpected)}, not in the model of {CONFIG}; {remedy}")
+    for name, value in found.items():
+        if value.shape != expected[name].shape:
+            raise CheckpointError(
+                f"{path} has {name} of shape {tuple(value.shape)}, the model of {CONFIG} expects "
+                f"{tuple(expected[name].shape)}; {remedy}"
+            )
+        if value.is_floating_point() != expected[name].is_floating_point():
+            kinds = f"{value.dtype}, expected {expected[name].dtype}"
+            raise CheckpointError(f"{path} has {name} as {kinds}; {remedy}")
+        if value.is_floating_point() and not value.isfinite().all():
+            raise CheckpointError(f"{path} has NaN or infinite values in {name}; get a sound checkpoint")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
