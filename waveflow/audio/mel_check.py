@@ -23,8 +23,8 @@ SPEECH_LEVEL = (-11.5, -6.4)
 SPEECH_SKEW = 0.36
 # No other logarithm gives speech a spread in here.
 OWN_SPREAD = (1.0, 3.0)
-# Statistics of fewer frames say nothing.
-ENOUGH_FRAMES = 32
+# Fewer frames, about a second, may all be one sound.
+ENOUGH_FRAMES = 86
 SAMPLED_FRAMES = 2048
 SAMPLED_ITEMS = 16
 

@@ -1,0 +1,18 @@
+"""Sound files in and out: any format, rate and channel count to float tensors, and back."""
+
+from waveflow.audio.reading import SUFFIXES, AudioError, AudioInfo, info, read, read_blocks
+from waveflow.audio.resampling import resample
+from waveflow.audio.writing import replacing, write, writer
+
+__all__ = [
+    "SUFFIXES",
+    "AudioError",
+    "AudioInfo",
+    "info",
+    "read",
+    "read_blocks",
+    "replacing",
+    "resample",
+    "write",
+    "writer",
+]
