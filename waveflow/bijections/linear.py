@@ -89,11 +89,11 @@ class FixedLinear(Bijection):
         log_abs_det: log |det W|, nats.
     """
 
-    def __init__(self, weight: Tensor, inverse_weight: Tensor, log_abs_det: float) -> None:
+    def __init__(self, weight: Tensor, inverse_weight: Tensor, log_abs_det: float | Tensor) -> None:
         super().__init__()
         self.register_buffer("weight", weight)
         self.register_buffer("inverse_weight", inverse_weight)
-        self.log_abs_det = log_abs_det
+        self.register_buffer("log_abs_det", torch.as_tensor(log_abs_det))
 
     def forward(self, x: Tensor, context: Tensor | Context | None = None, /) -> tuple[Tensor, Tensor]:
         return mix(self.weight, x), self._log_det(x, context)
@@ -105,8 +105,8 @@ class FixedLinear(Bijection):
         return self.inverse(z), -self._log_det(z, context)
 
     def _log_det(self, x: Tensor, context: Tensor | Context | None) -> Tensor:
-        log_det = x.new_full((x.shape[0],), self.log_abs_det, dtype=torch.promote_types(x.dtype, torch.float32))
-        return log_det * count_positions(x, context)
+        log_abs_det = self.log_abs_det.to(torch.promote_types(x.dtype, torch.float32))
+        return (log_abs_det * count_positions(x, context)).expand(x.shape[0])
 
 
 def mix(weight: Tensor, x: Tensor) -> Tensor:
