@@ -87,11 +87,19 @@ class MelSpectrogram(nn.Module):
 
     def linear(self, audio: Tensor, *, padded: bool = False) -> Tensor:
         """Mel magnitudes (or powers) before clip and log; arguments and shapes as `forward`, no `pad_to`."""
-        magnitude = self.magnitude(audio, padded=padded)
+        magnitude = self.magnitude(self.spectrum(audio, padded=padded))
         return self.filterbank.to(magnitude.dtype) @ magnitude
 
-    def magnitude(self, audio: Tensor, *, padded: bool = False) -> Tensor:
-        """STFT magnitudes `(|X|^2 + epsilon)^(power / 2)`, shape `(B, n_fft // 2 + 1, F)` or without `B`."""
+    def magnitude(self, spectrum: Tensor) -> Tensor:
+        """STFT magnitudes `(|X|^2 + epsilon)^(power / 2)` of a complex spectrum, of its shape."""
+        c = self.config
+        if c.epsilon == 0 and c.power == 1:
+            return spectrum.abs()
+        power = spectrum.real.square() + spectrum.imag.square() + c.epsilon
+        return power if c.power == 2 else power.pow(c.power / 2)
+
+    def spectrum(self, audio: Tensor, *, padded: bool = False) -> Tensor:
+        """Complex STFT, shape `(B, n_fft // 2 + 1, F)` or without `B`; arguments as `forward`."""
         c = self.config
         if not audio.is_floating_point():
             raise ValueError(
@@ -109,7 +117,7 @@ class MelSpectrogram(nn.Module):
                 f"audio of {audio.shape[-1]} samples, margins included, is shorter than one frame of "
                 f"n_fft={c.n_fft} samples; give more audio"
             )
-        spectrum = torch.stft(
+        return torch.stft(
             audio,
             c.n_fft,
             c.hop_length,
@@ -118,10 +126,6 @@ class MelSpectrogram(nn.Module):
             center=False,
             return_complex=True,
         )
-        if c.epsilon == 0 and c.power == 1:
-            return spectrum.abs()
-        power = spectrum.real.square() + spectrum.imag.square() + c.epsilon
-        return power if c.power == 2 else power.pow(c.power / 2)
 
     def _pad(self, audio: Tensor) -> Tensor:
         left, right = self.config.margins
