@@ -1,5 +1,8 @@
 """Mel spectrograms to speech with normalizing flows, and speech to exact likelihoods."""
 
+from waveflow import bijections, models
 from waveflow._version import __version__
+from waveflow.audio.mel import MelConfig, MelSpectrogram
+from waveflow.inference import Vocoder, fuse, load
 
-__all__ = ["__version__"]
+__all__ = ["MelConfig", "MelSpectrogram", "Vocoder", "__version__", "bijections", "fuse", "load", "models"]

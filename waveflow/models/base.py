@@ -131,5 +131,6 @@ def mask_of_lengths(lengths: Tensor, n: int) -> Tensor:
 
 def hold_last_frame(mel: Tensor, n_frames: Tensor) -> Tensor:
     """Overwrite the padding of a batch of mels by each item's last frame, which is what it sees beyond its end alone."""
-    index = torch.arange(mel.shape[-1], device=mel.device).minimum(n_frames[:, None].to(mel.device) - 1)
+    last = (n_frames - 1).clamp_min(0)[:, None].to(mel.device)
+    index = torch.arange(mel.shape[-1], device=mel.device).minimum(last)
     return mel.gather(2, index[:, None].expand_as(mel))

@@ -1,0 +1,36 @@
+"""Turn a trained model into a copy that does nothing twice."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from waveflow.bijections import FixedLinear, InvertibleConv1x1
+from waveflow.bijections.base import Bijection
+
+
+def fuse(model: Bijection) -> Bijection:
+    """Return an inference copy of `model`: weight norm folded into plain weights, every 1x1 inverted once.
+
+    The copy is in eval mode, has no trainable parameters, and shares nothing with the original: a later change of the
+    model's weights does not reach it, fuse again. Inverses are computed in float64.
+    """
+    fused = copy.deepcopy(model).eval()
+    for module in list(fused.modules()):
+        if parametrize.is_parametrized(module):
+            for name in list(module.parametrizations):
+                parametrize.remove_parametrizations(module, name)
+    for parent in list(fused.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, InvertibleConv1x1):
+                setattr(parent, name, _fixed(child))
+    return fused.requires_grad_(False)
+
+
+@torch.no_grad()
+def _fixed(layer: InvertibleConv1x1) -> nn.Module:
+    weight = layer.matrix().detach().clone()
+    return FixedLinear(weight, layer.inverse_matrix(), layer.double().log_abs_det().item())

@@ -1,0 +1,68 @@
+"""Move audio towards the mel it was made from: the mel is a contract that the output can be projected onto."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from waveflow.audio.mel import MelSpectrogram
+
+MAX_GAIN = 10.0
+
+
+def project(audio: Tensor, mel: Tensor, transform: MelSpectrogram, rounds: int = 1) -> Tensor:
+    """Multiply each STFT bin by the interpolated ratio of the target mel to the audio's own, and transform back.
+
+        g_m = target_m / own_m,   gain_k = sum_m fb[m, k] g_m / sum_m fb[m, k],   S'_k = gain_k S_k
+
+    Bins outside the filterbank keep their value; gains stay within a factor of 10. Phases are the audio's own, so
+    that a good synthesis gets better and noise does not become speech.
+
+    Args:
+        audio: `(B, T)`.
+        mel: Target under the transform's contract, `(B, n_mels, F)`; its last frame is held where F is short.
+        transform: The mel transform.
+        rounds: How often.
+
+    Returns:
+        `(B, T)`.
+    """
+    if rounds == 0:
+        return audio
+    config = transform.config
+    weights = transform.filterbank.to(audio.dtype)
+    coverage = weights.sum(0)
+    weights = torch.where(coverage > 0, weights / coverage.clamp_min(1e-12), 0)
+    outside = (coverage == 0).to(audio.dtype)[:, None]
+    target = None
+    for _ in range(rounds):
+        spectrum = transform.spectrum(audio)
+        own = transform.filterbank.to(audio.dtype) @ transform.magnitude(spectrum)
+        if target is None:
+            n_frames = own.shape[-1]
+            mel = functional.pad(mel, (0, max(0, n_frames - mel.shape[-1])), mode="replicate")[..., :n_frames]
+            target = transform.decompress(mel).clamp_min(config.clip)
+        gain = (target / own.clamp_min(config.clip)).pow(1 / config.power).clamp(1 / MAX_GAIN, MAX_GAIN)
+        audio = overlap_add(spectrum * (weights.T @ gain + outside), transform, audio.shape[-1])
+    return audio
+
+
+def overlap_add(spectrum: Tensor, transform: MelSpectrogram, n_samples: int) -> Tensor:
+    """Inverse STFT under any frame placement: windowed overlap-add over the sum of squared windows, margins cut off."""
+    config = transform.config
+    left = (config.n_fft - config.win_length) // 2
+    window = transform.window.to(spectrum.real.dtype)
+    window = functional.pad(window, (left, config.n_fft - config.win_length - left))
+    frames = torch.fft.irfft(spectrum, config.n_fft, dim=-2) * window[:, None]
+    n_frames = spectrum.shape[-1]
+    total = (n_frames - 1) * config.hop_length + config.n_fft
+
+    def fold(columns: Tensor) -> Tensor:
+        folded = functional.fold(columns, (1, total), (1, config.n_fft), stride=(1, config.hop_length))
+        return folded[:, 0, 0]
+
+    energy = fold(window.square()[None, :, None].expand(1, -1, n_frames))
+    audio = fold(frames) / energy.clamp_min(1e-8)
+    start = config.margins[0]
+    return functional.pad(audio, (0, max(0, start + n_samples - total)))[:, start : start + n_samples]

@@ -1,0 +1,311 @@
+"""The vocoder: a model with its mel contract, ready for audio."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from waveflow.audio.mel import MelSpectrogram
+from waveflow.audio.mel_check import check_mel
+from waveflow.checkpoints import native
+from waveflow.inference.denoise import Denoiser
+from waveflow.inference.fuse import fuse
+from waveflow.inference.noise import batch_normal, seeds_of
+from waveflow.inference.project import project as project_onto
+from waveflow.losses import QUANTIZATION, bits_per_sample, log_likelihood
+from waveflow.models import MelContext, MelFlow
+
+PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
+DEFAULT_MODEL = "lapglow"
+CHUNK_SECONDS = 20.0
+BACKENDS = ("auto", "reference", "compile")
+
+
+def load(
+    name_or_path: str | os.PathLike[str] | None = None,
+    *,
+    device: torch.device | str = "auto",
+    dtype: torch.dtype | None = None,
+    backend: str = "auto",
+) -> Vocoder:
+    """Load a vocoder.
+
+    Args:
+        name_or_path: A bundled model's name, or a directory with `config.json` and `model.safetensors`; the bundled
+            LapGlow unless given.
+        device: Where to run; `auto` is a GPU if there is one.
+        dtype: Precision of synthesis; float32 unless given. Likelihoods are always computed in float32.
+        backend: `reference` (plain PyTorch), `compile` (torch.compile), or `auto`.
+
+    Raises:
+        ValueError: No such model, or a file that must be converted first.
+    """
+    path = find_checkpoint(name_or_path)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Vocoder(native.load(path), device=device, dtype=dtype, backend=backend, name=path.name)
+
+
+def bundled_models() -> list[str]:
+    """Names of the models in the package."""
+    return sorted(path.parent.name for path in PRETRAINED.glob("*/config.json"))
+
+
+def find_checkpoint(name_or_path: str | os.PathLike[str] | None) -> Path:
+    """The directory of a bundled model or of a checkpoint, or an error that says what to do."""
+    name = DEFAULT_MODEL if name_or_path is None else os.fspath(name_or_path)
+    path = Path(name)
+    if path.is_dir():
+        return path
+    if path.is_file():
+        raise ValueError(
+            f"{name} is a file, expected a directory with config.json and model.safetensors; "
+            f"write one with `waveflow convert {name} DIRECTORY`"
+        )
+    if (PRETRAINED / name / "config.json").is_file():
+        return PRETRAINED / name
+    raise ValueError(f"no model {name!r}: there is no such directory, and the bundled models are {bundled_models()}")
+
+
+class Vocoder:
+    """A mel-conditioned flow with everything around it: checks, noise, chunking, denoising, likelihood.
+
+    Args:
+        model: The trained flow; kept as `model`, a fused copy synthesises.
+        device: Where to run.
+        dtype: Precision of synthesis, float32 unless given.
+        backend: `reference`, `compile` or `auto`.
+        name: What to call it in reports.
+
+    Attributes:
+        model: The `MelFlow`, trainable, float32.
+        config: Its config; `config.mel` is the mel contract.
+        backend: The backend in use.
+    """
+
+    def __init__(
+        self,
+        model: MelFlow,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+        backend: str = "auto",
+        name: str = "",
+    ) -> None:
+        if backend not in BACKENDS:
+            raise ValueError(f"backend is {backend!r}, expected one of {BACKENDS}")
+        self.device = torch.device(device)
+        self.dtype = dtype or torch.float32
+        self.backend = "reference" if backend == "auto" else backend
+        self.name = name
+        self.model = model.to(self.device).eval()
+        self.config = model.config
+        self.transform = MelSpectrogram(model.mel_config).to(self.device)
+        self._fused = fuse(self.model).to(self.dtype)
+        self._inverse = torch.compile(self._fused.inverse) if self.backend == "compile" else self._fused.inverse
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz, of audio in and out."""
+        return self.config.mel.sample_rate
+
+    @functools.cached_property
+    def _denoiser(self) -> Denoiser:
+        return Denoiser(fuse(self.model))
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        mel: Tensor,
+        lengths: Tensor | Sequence[int] | None = None,
+        *,
+        sigma: float | None = None,
+        seed: int | Sequence[int] | None = None,
+        denoise: float = 0.0,
+        project: int = 0,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Turn a mel into audio. Long mels are synthesised in chunks, with the same result.
+
+        Args:
+            mel: Under `config.mel`, `(B, n_mels, F)` or `(n_mels, F)`.
+            lengths: `(B,)` frames of each item of a padded batch.
+            sigma: Standard deviation of the latent; the config's unless given.
+            seed: Of the noise, 0 to 2**64 - 1: one for all items, or one each; fresh noise unless given.
+            denoise: Strength of the spectral subtraction of the model's bias.
+            project: Rounds of projection onto the mel.
+
+        Returns:
+            Audio, float32, full scale ±1, `(B, F * hop_length)` or `(F * hop_length,)`; with lengths also `(B,)`
+            samples of each item, beyond which its audio is zero.
+
+        Raises:
+            ValueError: A mel against the contract, or settings out of range.
+        """
+        check_mel(mel, self.config.mel)
+        self._check_settings(sigma, denoise, project)
+        single = mel.dim() == 2
+        mel = mel.to(self.device, torch.float32)
+        mel = mel[None] if single else mel
+        frames = self._check_lengths(lengths, mel)
+        samples = None if frames is None else frames * self.config.mel.hop_length
+        seeds = seeds_of(seed, mel.shape[0])
+        polish = functools.partial(self._polish, denoise=denoise, project=project)
+        if frames is None or not (denoise or project):
+            audio = torch.cat(list(self._chunks(mel, samples, sigma, seeds, polish)), dim=1)
+        else:
+            # Spectra across an item's end would not be those of the item alone.
+            audio = mel.new_zeros(mel.shape[0], self.config.mel.samples(mel.shape[-1]))
+            for row, item, n_frames, item_seed in zip(audio, mel, frames.tolist(), seeds):
+                pieces = self._chunks(item[None, :, :n_frames], None, sigma, [item_seed], polish)
+                row[: self.config.mel.samples(n_frames)] = torch.cat(list(pieces), dim=1)[0]
+        audio = audio[0] if single else audio
+        return audio if lengths is None else (audio, samples)
+
+    def mel(self, audio: Tensor) -> Tensor:
+        """The mel of audio at `sample_rate`, `(B, T)` or `(T,)`, under the model's contract."""
+        with torch.inference_mode():
+            return self.transform(audio.to(self.device))
+
+    @torch.inference_mode()
+    def encode(self, audio: Tensor, mel: Tensor | None = None) -> Tensor:
+        """Map audio to its latent; zeros fill it up to a whole frame.
+
+        Args:
+            audio: Full scale ±1, `(B, T)` or `(T,)`.
+            mel: What conditions the flow; the audio's own unless given.
+
+        Returns:
+            `z`, `(B, T')` or `(T',)`, T' the next multiple of hop_length.
+        """
+        batch, target = self._batch(audio, mel)
+        missing = -batch.shape[1] % self.config.mel.hop_length
+        z, _ = self.model(torch.nn.functional.pad(batch, (0, missing)), target)
+        return z if audio.dim() == 2 else z[0]
+
+    @torch.inference_mode()
+    def decode(self, z: Tensor, mel: Tensor) -> Tensor:
+        """Map a latent `(B, T)` or `(T,)` to audio of the same shape; undoes `encode` under the same mel."""
+        check_mel(mel, self.config.mel)
+        latent = torch.atleast_2d(z).to(self.device, self.dtype)
+        target = mel.to(self.device, self.dtype)
+        audio = self._fused.inverse(latent, target if target.dim() == 3 else target[None]).float()
+        return audio if z.dim() == 2 else audio[0]
+
+    @torch.inference_mode()
+    def log_prob(self, audio: Tensor, mel: Tensor | None = None, *, dequantize: bool = True) -> Tensor:
+        """Log-density of audio under the model, given its mel.
+
+        The prior is standard normal with its constant, the audio full scale ±1. Uniform noise of one 16-bit step,
+        keyed by position, makes the density of quantized audio bounded. Whole groups of samples count, what is left
+        at the end (fewer than `model.n_group` samples) does not. Recordings over 20 s are scored piece by piece.
+
+        Args:
+            audio: `(B, T)` or `(T,)`, at least one group long.
+            mel: What conditions the flow; the audio's own unless given.
+            dequantize: Add the noise; leave it out for audio that is not quantized.
+
+        Returns:
+            Nats, `(B,)`, or a scalar for `(T,)`.
+        """
+        batch, target = self._batch(audio, mel)
+        batch = batch[:, : self._whole(batch.shape[1])]
+        if dequantize:
+            batch = batch + self._dequantization(batch)
+        hop = self.config.mel.hop_length
+        piece = self._chunk_frames() * hop
+        total = batch.new_zeros(batch.shape[0])
+        for start in range(0, batch.shape[1], piece):
+            z, log_det = self.model(batch[:, start : start + piece], target[..., start // hop :])
+            total = total + log_likelihood(z, log_det)
+        return total if audio.dim() == 2 else total[0]
+
+    def bits_per_sample(self, audio: Tensor, mel: Tensor | None = None) -> Tensor:
+        """Bits that 16-bit audio costs per sample under the model: `15 - nats per sample / log 2`; shape as log_prob."""
+        return bits_per_sample(self.log_prob(audio, mel) / self._whole(audio.shape[-1]))
+
+    def save(self, directory: str | os.PathLike[str], **options: Any) -> None:
+        """Write `config.json` and `model.safetensors`; options as `checkpoints.native.save`."""
+        native.save(self.model, directory, **options)
+
+    def _chunk_frames(self) -> int:
+        mel = self.config.mel
+        return max(1, round(CHUNK_SECONDS * mel.sample_rate / mel.hop_length))
+
+    def _chunks(
+        self, mel: Tensor, samples: Tensor | None, sigma: float | None, seeds: Sequence[int], polish: functools.partial[Tensor]
+    ) -> Iterator[Tensor]:
+        """Audio of the mel, piece by piece; each piece is computed with all that can reach it on both sides."""
+        hop, n_frames, size = self.config.mel.hop_length, mel.shape[-1], self._chunk_frames()
+        if n_frames <= size:
+            yield polish(self._synthesize(mel, 0, samples, sigma, seeds), mel)
+            return
+        spectra = (1 + polish.keywords["project"]) * -(-self.config.mel.n_fft // hop)
+        context = -(-self.model.receptive_field // hop) + spectra
+        for start in range(0, n_frames, size):
+            first, last = max(0, start - context), min(n_frames, start + size + context)
+            audio = polish(self._synthesize(mel[..., first:last], first * hop, samples, sigma, seeds), mel[..., first:last])
+            yield audio[:, (start - first) * hop :][:, : (min(n_frames, start + size) - start) * hop]
+
+    def _polish(self, audio: Tensor, mel: Tensor, denoise: float, project: int) -> Tensor:
+        if denoise:
+            audio = self._denoiser(audio, denoise)
+        return project_onto(audio, mel, self.transform, project)
+
+    def _synthesize(
+        self, mel: Tensor, start: int, samples: Tensor | None, sigma: float | None, seeds: Sequence[int]
+    ) -> Tensor:
+        n = mel.shape[-1] * self.config.mel.hop_length
+        sigma = self.config.sigma if sigma is None else sigma
+        latent = (sigma * batch_normal(seeds, start, n, device=self.device)).to(self.dtype)
+        lengths = None if samples is None else (samples - start).clamp(0, n)
+        return self._inverse(latent, MelContext(mel.to(self.dtype), lengths)).float()
+
+    def _batch(self, audio: Tensor, mel: Tensor | None) -> tuple[Tensor, Tensor]:
+        if not audio.is_floating_point() or audio.dim() not in (1, 2) or not torch.isfinite(audio).all():
+            raise ValueError(
+                f"audio is {audio.dtype} of shape {tuple(audio.shape)}, expected finite floating point (B, T) or (T,), "
+                "full scale ±1; read files with waveflow.audio.io.read"
+            )
+        batch = torch.atleast_2d(audio).to(self.device, torch.float32)
+        if mel is None:
+            return batch, self.mel(batch)
+        check_mel(mel, self.config.mel)
+        mel = mel.to(self.device, torch.float32)
+        return batch, mel if mel.dim() == 3 else mel[None]
+
+    def _whole(self, n_samples: int) -> int:
+        whole = n_samples // self.model.n_group * self.model.n_group
+        if not whole:
+            raise ValueError(f"audio has {n_samples} samples, expected at least one group of {self.model.n_group}")
+        return whole
+
+    def _dequantization(self, audio: Tensor) -> Tensor:
+        # The normal distribution function turns the keyed noise into keyed uniform noise.
+        keyed = batch_normal([0], 0, audio.shape[1], device=self.device)
+        return QUANTIZATION * (torch.special.ndtr(keyed) - 0.5)
+
+    def _check_settings(self, sigma: float | None, denoise: float, project: int) -> None:
+        for name, value in (("sigma", sigma), ("denoise", denoise), ("project", project)):
+            if value is not None and not 0 <= value < float("inf"):
+                raise ValueError(f"{name} is {value}, expected a number of at least 0")
+
+    def _check_lengths(self, lengths: Tensor | Iterable[int] | None, mel: Tensor) -> Tensor | None:
+        if lengths is None:
+            return None
+        frames = torch.as_tensor(lengths, device=self.device)
+        if frames.is_floating_point() or frames.shape != mel.shape[:1]:
+            raise ValueError(
+                f"lengths has shape {tuple(frames.shape)} and type {frames.dtype}, expected one whole number of frames "
+                f"for each of {mel.shape[0]} items"
+            )
+        if frames.min() < 1 or frames.max() > mel.shape[-1]:
+            raise ValueError(
+                f"lengths run from {frames.min()} to {frames.max()} frames, expected 1 to {mel.shape[-1]}, the mel's"
+            )
+        return frames
