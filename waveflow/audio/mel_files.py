@@ -1,0 +1,85 @@
+"""Mels in files, as acoustic models leave them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+def read_mel(path: str | os.PathLike[str]) -> Tensor:
+    """Read a mel, or a batch of one, from `.npy`, `.npz`, `.pt` or `.safetensors`; nothing in the file is executed.
+
+    A file of several arrays must call one of them `mel`.
+
+    Returns:
+        Float32, `(n_mels, F)` unless the file holds another shape.
+
+    Raises:
+        ValueError: Not such a file, damaged, or no single array in it.
+    """
+    path = Path(path)
+    readers = {".npy": _npy, ".npz": _npy, ".pt": _pt, ".pth": _pt, ".safetensors": _safetensors}
+    if path.suffix.lower() not in readers:
+        raise ValueError(f"{path} is no mel file, expected one of {', '.join(readers)}")
+    try:
+        content = readers[path.suffix.lower()](path)
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path} cannot be read as a mel: {reason}; write it anew, e.g. with `waveflow mel`") from error
+    if isinstance(content, dict):
+        if "mel" not in content and len(content) != 1:
+            raise ValueError(f"{path} holds {sorted(content)}, expected one array or one called 'mel'")
+        content = content["mel"] if "mel" in content else next(iter(content.values()))
+    if not isinstance(content, Tensor):
+        raise ValueError(f"{path} holds a {type(content).__name__}, expected an array")
+    mel = content.squeeze(0) if content.dim() == 3 and content.shape[0] == 1 else content
+    return mel.float() if mel.is_floating_point() else mel
+
+
+def write_mel(path: str | os.PathLike[str], mel: Tensor) -> None:
+    """Write a mel as `.npy`, `.npz`, `.pt` or `.safetensors`, whole or not at all.
+
+    Raises:
+        ValueError: Another suffix.
+    """
+    import numpy as np
+    from safetensors.torch import save
+
+    from waveflow.audio.io import replacing
+
+    path, mel = Path(path), mel.detach().cpu().contiguous()
+    writers = {
+        ".npy": lambda file: np.save(file, mel.numpy()),
+        ".npz": lambda file: np.savez(file, mel=mel.numpy()),
+        ".pt": lambda file: torch.save(mel, file),
+        ".safetensors": lambda file: file.write(save({"mel": mel})),
+    }
+    if path.suffix.lower() not in writers:
+        raise ValueError(f"cannot write a mel to {path}, expected one of {', '.join(writers)}")
+    with replacing(path) as file:
+        writers[path.suffix.lower()](file)
+
+
+def _npy(path: Path) -> Tensor | dict[str, Tensor]:
+    import numpy as np
+
+    content = np.load(path, allow_pickle=False)
+    if isinstance(content, np.ndarray):
+        return torch.from_numpy(content)
+    with content:
+        return {name: torch.from_numpy(content[name]) for name in content.files}
+
+
+def _pt(path: Path) -> Tensor | dict[str, Tensor]:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(path)
