@@ -33,11 +33,13 @@ class MelFlow(Bijection):
     Attributes:
         config: The model's typed config; `config.mel` is the mel contract and `config.sigma` the default temperature.
         n_group: Samples that become one vector.
+        frames_ahead: Mel frames beyond the end of the audio that still reach its features, where they are given.
     """
 
     config: object
     n_group: int
     flow: Chain
+    frames_ahead: int = 0
 
     @property
     def mel_config(self) -> MelConfig:
@@ -56,6 +58,10 @@ class MelFlow(Bijection):
     def features(self, mel: Tensor) -> Tensor:
         """Bring a mel `(B, n_mels, F)` to `(B, C, F * hop_length // n_group)`."""
         raise TypeError(f"{type(self).__name__} does not define features(mel)")
+
+    def features_of_padded(self, mel: Tensor, n_frames: Tensor) -> Tensor:
+        """As `features` of a batch of which item `b` has `n_frames[b]` frames: each item gets what it gets alone."""
+        return self.features(hold_last_frame(mel, n_frames))
 
     def forward(self, x: Tensor, context: Tensor | MelContext | None = None, /) -> tuple[Tensor, Tensor]:
         """Map audio to latent.
@@ -105,12 +111,12 @@ class MelFlow(Bijection):
                 f"mel has {mel.shape[-1]} frames, which cover {mel.shape[-1] * config.hop_length} samples, "
                 f"but {x.shape[1]} samples were given; pass the whole mel or cut the audio"
             )
-        mel = mel[..., :n_frames]
-        mask = None
-        if lengths is not None:
-            mel = hold_last_frame(mel, -(-lengths // config.hop_length))
-            mask = mask_of_lengths(lengths // self.n_group, x.shape[1] // self.n_group).to(x.dtype)[:, None]
-        return Context(self.features(mel)[..., : x.shape[1] // self.n_group], mask)
+        n_vectors = x.shape[1] // self.n_group
+        if lengths is None:
+            return Context(self.features(mel[..., : n_frames + self.frames_ahead])[..., :n_vectors])
+        features = self.features_of_padded(mel[..., :n_frames], -(-lengths // config.hop_length))
+        mask = mask_of_lengths(lengths // self.n_group, n_vectors).to(x.dtype)[:, None]
+        return Context(features[..., :n_vectors], mask)
 
     def _to_channels(self, z: Tensor) -> Tensor:
         return z.view(z.shape[0], -1, self.n_group).transpose(1, 2)
