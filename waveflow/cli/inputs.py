@@ -1,0 +1,90 @@
+"""What the commands share: finding files, loading models, reporting."""
+
+from __future__ import annotations
+
+import glob
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from waveflow.inference import Vocoder
+
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au"})
+MEL_SUFFIXES = frozenset({".npy", ".npz", ".pt", ".pth", ".safetensors"})
+STDIN = "-"
+
+ModelOption = Annotated[
+    str | None, typer.Option("--model", "-m", help="Bundled model or checkpoint directory; the bundled LapGlow.")
+]
+DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+
+Item = TypeVar("Item")
+
+
+class Input(NamedTuple):
+    """A file to work on, and where it lies below what the user named."""
+
+    path: Path
+    relative: Path
+
+
+def find_inputs(names: Iterable[str], suffixes: frozenset[str]) -> list[Input]:
+    """Files that names mean: files themselves, folders searched through, globs expanded; sorted, each once.
+
+    Raises:
+        ValueError: A name matches nothing.
+    """
+    found: dict[Path, Input] = {}
+    for name in names:
+        path = Path(name)
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+            matches = [Input(p, p.relative_to(path)) for p in inside]
+        elif path.exists():
+            matches = [Input(path, Path(path.name))]
+        else:
+            hits = (Path(p) for p in sorted(glob.glob(name, recursive=True)))
+            matches = [Input(p, Path(p.name)) for p in hits if p.is_file()]
+        if not matches:
+            raise ValueError(f"nothing to read at {name}: no such file, or no {', '.join(sorted(suffixes))} in it")
+        for match in matches:
+            found.setdefault(match.path.resolve(), match)
+    return list(found.values())
+
+
+def load_vocoder(model: str | None, device: str, dtype: str = "float32", backend: str = "auto") -> Vocoder:
+    """`waveflow.load` with options as the user typed them.
+
+    Raises:
+        ValueError: Unknown model, device, dtype or backend.
+    """
+    import torch
+
+    from waveflow.inference import load
+
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+    if dtype not in known:
+        raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(known)}")
+    try:
+        return load(model, device=device, dtype=known[dtype], backend=backend)
+    except RuntimeError as error:
+        raise ValueError(f"device is {device!r}, which cannot be used: {str(error).splitlines()[0]}") from error
+
+
+def tracked(items: Sequence[Item], description: str) -> Iterator[Item]:
+    """Go through `items` under a progress bar on stderr, where there are several and a person is watching."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return iter(track(items, description, console=console, disable=len(items) < 2 or not console.is_terminal))
+
+
+def complain(message: str) -> None:
+    """Say on stderr what went wrong with one input."""
+    print(f"waveflow: {message}", file=sys.stderr)

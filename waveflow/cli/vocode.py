@@ -1,0 +1,131 @@
+"""`waveflow vocode`."""
+
+from __future__ import annotations
+
+import json as json_format
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from waveflow.cli.inputs import (
+    AUDIO_SUFFIXES,
+    MEL_SUFFIXES,
+    STDIN,
+    DeviceOption,
+    Input,
+    JsonOption,
+    ModelOption,
+    complain,
+    find_inputs,
+    load_vocoder,
+    tracked,
+)
+
+if TYPE_CHECKING:
+    from waveflow.inference import Vocoder
+
+
+def vocode(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Recordings (their mel is computed first), mels (.npy .npz .pt .safetensors), folders, globs; "
+            "- reads a recording from stdin."
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A .wav or .flac file for one input, else a folder; - is stdout."),
+    ] = None,
+    model: ModelOption = None,
+    sigma: Annotated[float | None, typer.Option(help="Standard deviation of the latent; the model's own.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
+    denoise: Annotated[float, typer.Option(help="Strength of the subtraction of the model's bias, e.g. 0.01.")] = 0.0,
+    project: Annotated[int, typer.Option(help="Rounds of projection onto the mel.")] = 0,
+    device: DeviceOption = "auto",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    backend: Annotated[str, typer.Option(help="auto, reference or compile.")] = "auto",
+    subtype: Annotated[str, typer.Option(help="PCM_16, PCM_24 or FLOAT.")] = "PCM_16",
+    overwrite: Annotated[bool, typer.Option(help="Replace files that exist; else they are kept.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Turn mels or recordings into speech.
+
+    Example: `waveflow vocode speech.wav mels/ -o out/ --project 1`
+    """
+    jobs = _plan(inputs, output)
+    vocoder = load_vocoder(model, device, dtype, backend)
+    rows, n_failed = [], 0
+    for source, target in tracked(jobs, "vocoding"):
+        row: dict[str, object] = {"input": str(source.path), "output": str(target)}
+        try:
+            if str(target) != STDIN and target.exists() and not overwrite:
+                row["skipped"] = "exists"
+                complain(f"{target} exists and is kept; --overwrite replaces it")
+            else:
+                settings = {"sigma": sigma, "seed": seed, "denoise": denoise, "project": project}
+                row |= _vocode_one(vocoder, source.path, target, subtype, settings)
+                if not json:
+                    print(
+                        f"{target}: {row['seconds']:.2f} s of audio, {row['x_real_time']:.1f} x real time",
+                        file=sys.stderr,
+                    )
+        except (ValueError, OSError) as error:
+            n_failed += 1
+            row["error"] = str(error)
+            complain(f"{source.path}: {error}")
+        rows.append(row)
+    if json:
+        print(json_format.dumps(rows, indent=2))
+    if n_failed:
+        raise typer.Exit(1)
+
+
+def _plan(names: list[str], output: Path | None) -> list[tuple[Input, Path]]:
+    """Each input with the path of its output."""
+    if names == [STDIN]:
+        return [(Input(Path(STDIN), Path("stdin")), output or Path(STDIN))]
+    if STDIN in names:
+        raise ValueError("- (stdin) was given with other inputs; give it alone")
+    found = find_inputs(names, AUDIO_SUFFIXES | MEL_SUFFIXES)
+    if output is not None and (output.suffix.lower() in (".wav", ".flac") or str(output) == STDIN):
+        if len(found) > 1:
+            raise ValueError(f"--output {output} is one file, but there are {len(found)} inputs; name a folder")
+        return [(found[0], output)]
+    folder = Path() if output is None else output
+    targets = [folder / item.relative.with_name(f"{item.relative.stem}_waveflow.wav") for item in found]
+    doubled = {target for target in targets if targets.count(target) > 1}
+    if doubled:
+        raise ValueError(f"several inputs would become {min(doubled)}; vocode their folders one at a time")
+    return list(zip(found, targets))
+
+
+def _vocode_one(
+    vocoder: Vocoder, source: Path, target: Path, subtype: str, settings: dict[str, float | int | None]
+) -> dict[str, object]:
+    from waveflow.audio import io
+    from waveflow.audio.mel_files import read_mel
+
+    n_samples = None
+    if source.suffix.lower() in MEL_SUFFIXES:
+        mel = read_mel(source)
+    else:
+        file = sys.stdin.buffer if str(source) == STDIN else source
+        recording, _ = io.read(file, sample_rate=vocoder.sample_rate)
+        n_samples = recording.shape[-1]
+        mel = vocoder.mel(recording)
+    start = time.perf_counter()
+    audio = vocoder(mel, **settings)[..., :n_samples].cpu()
+    taken = time.perf_counter() - start
+    if audio.dim() != 1:
+        raise ValueError(f"mel has shape {tuple(mel.shape)}, expected one item; split the batch into files")
+    if str(target) == STDIN:
+        io.write(sys.stdout.buffer, audio, vocoder.sample_rate, subtype)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        io.write(target, audio, vocoder.sample_rate, subtype)
+    seconds = audio.shape[-1] / vocoder.sample_rate
+    return {"seconds": seconds, "x_real_time": seconds / taken}

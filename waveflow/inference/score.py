@@ -1,0 +1,82 @@
+"""Likelihood as a tool: how likely each recording of a folder is, and which are odd."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from waveflow.audio import io
+from waveflow.inference.vocoder import Vocoder
+from waveflow.losses import bits_per_sample
+
+SILENT_PEAK = 10 ** (-60 / 20)
+CLIPPED_LEVEL = 0.999
+CLIPPED_SHARE = 1e-3
+UNLIKELY_DEVIATIONS = 3.5
+ENOUGH_FILES = 5
+
+
+@dataclass
+class Score:
+    """What is known of one recording.
+
+    Attributes:
+        path: The file.
+        seconds: Its length.
+        sample_rate: Of the file, Hz; it is resampled to the model's before scoring.
+        peak: Largest absolute sample.
+        clipped: Share of samples at full scale.
+        nats: Log-density per sample, with the prior's constant and dequantization noise of one 16-bit step.
+        bits: What 16-bit audio costs per sample, `15 - nats / log 2`.
+        flags: Why it stands out: `silent`, `clipped`, `rate`, `unlikely`.
+    """
+
+    path: Path
+    seconds: float
+    sample_rate: int
+    peak: float
+    clipped: float
+    nats: float
+    bits: float
+    flags: list[str] = field(default_factory=list)
+
+
+def score_file(vocoder: Vocoder, path: Path) -> Score:
+    """Score one recording.
+
+    Raises:
+        ValueError: It cannot be read, or is shorter than one group of samples.
+    """
+    recording, rate = io.read(path, sample_rate=vocoder.sample_rate)
+    rate = io.info(path).sample_rate
+    nats = (vocoder.log_prob(recording) / (len(recording) // vocoder.model.n_group * vocoder.model.n_group)).item()
+    peak = recording.abs().max().item()
+    clipped = (recording.abs() >= CLIPPED_LEVEL).float().mean().item()
+    score = Score(path, len(recording) / vocoder.sample_rate, rate, peak, clipped, nats, bits_per_sample(nats))
+    if peak < SILENT_PEAK:
+        score.flags.append("silent")
+    if clipped > CLIPPED_SHARE:
+        score.flags.append("clipped")
+    if rate < vocoder.sample_rate:
+        score.flags.append("rate")
+    return score
+
+
+def flag_unlikely(scores: Sequence[Score]) -> None:
+    """Flag the recordings whose bits per sample stand far from the median of the folder, on either side.
+
+    Far is more than 3.5 robust standard deviations, 1.4826 times the median absolute deviation; fewer than five
+    recordings that are not silent make no folder to stand out from.
+    """
+    heard = [score for score in scores if "silent" not in score.flags]
+    if len(heard) < ENOUGH_FILES:
+        return
+    middle = median(score.bits for score in heard)
+    deviation = 1.4826 * median(abs(score.bits - middle) for score in heard)
+    for score in heard:
+        if abs(score.bits - middle) > UNLIKELY_DEVIATIONS * max(deviation, torch.finfo(torch.float32).eps):
+            score.flags.append("unlikely")
