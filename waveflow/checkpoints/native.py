@@ -51,7 +51,7 @@ def save(
             cannot be written.
     """
     directory = Path(directory)
-    weights = {name: _portable(name, value, dtype) for name, value in model.state_dict().items()}
+    weights = {name: portable(name, value, dtype) for name, value in model.state_dict().items()}
     _refuse_to_replace_others(directory)
     data = safetensors.torch.save(weights, metadata={"format": "pt"})
     facts = {
@@ -90,7 +90,7 @@ def load(
         CheckpointError: A file is missing, damaged, or does not fit the other; nothing is loaded in part.
     """
     directory = Path(directory)
-    facts = read_config(directory)
+    facts = read_facts(directory)
     weights = _read_weights(directory / WEIGHTS, facts["weights_sha256"])
     name, config = facts["model"], facts["config"]
     try:
@@ -108,7 +108,7 @@ def load(
     return model.to(device).eval()
 
 
-def read_config(directory: str | os.PathLike[str]) -> dict[str, Any]:
+def read_facts(directory: str | os.PathLike[str]) -> dict[str, Any]:
     """Read and check `config.json` without touching the weights.
 
     Returns:
@@ -150,7 +150,12 @@ def read_config(directory: str | os.PathLike[str]) -> dict[str, Any]:
     return facts
 
 
-def _portable(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
+def portable(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """A weight as it goes to the disk: on the CPU, contiguous, a copy, in `dtype` where that is given.
+
+    Raises:
+        CheckpointError: It is not finite, or not in `dtype`.
+    """
     value = value.detach()
     if not value.is_floating_point():
         return value.cpu().clone()

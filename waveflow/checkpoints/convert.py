@@ -1,0 +1,168 @@
+"""From another project's file to the native form, with evidence that the result is the flow it should be."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from waveflow.audio.mel import MelConfig
+from waveflow.checkpoints import native, nemo
+from waveflow.checkpoints.errors import CheckpointError
+from waveflow.checkpoints.foreign import Foreign, read_foreign
+from waveflow.checkpoints.nvidia import read_waveglow
+from waveflow.checkpoints.proof import Proof, prove
+from waveflow.models import WaveGlow, WaveGlowConfig, config_to_dict
+
+
+@dataclass
+class Conversion:
+    """What was found, what was made of it, and what was measured.
+
+    Attributes:
+        source: The file.
+        source_sha256: Its SHA-256.
+        destination: The native checkpoint.
+        format: Container and contents of the file.
+        generation: 1 to 3, of NVIDIA's key names.
+        weight_norm: Whether the file has weight norm.
+        source_dtype: Precision of its weights.
+        n_parameters: Number of trained values of the model.
+        config: The model's config, the mel contract inside.
+        proof: Round trip and log-determinant.
+        facts: What the file says about its training.
+        notes: What the weights cannot tell and was assumed.
+    """
+
+    source: str
+    source_sha256: str
+    destination: str
+    format: str
+    generation: int
+    weight_norm: bool
+    source_dtype: str
+    n_parameters: int
+    config: dict[str, Any]
+    proof: Proof
+    facts: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def convert(
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    *,
+    swap_halves: bool = False,
+    mel: str | dict[str, Any] | MelConfig | None = None,
+    sample_rate: int | None = None,
+    hop_length: int | None = None,
+    sigma: float | None = None,
+    dtype: torch.dtype | None = None,
+    overwrite: bool = False,
+) -> Conversion:
+    """Convert a WaveGlow of NVIDIA/waveglow, DeepLearningExamples, torch.hub or NeMo to a native checkpoint.
+
+    Nothing in the file is executed. The config is read off the shapes of the weights. The result is proved to
+    invert, and its log-determinant to be right, before anything is written.
+
+    Args:
+        source: A `.pt`, `.safetensors` or `.nemo` file.
+        destination: The native checkpoint's directory.
+        swap_halves: The file is of the earliest release (`waveglow_old.pt`, glow_old.py), whose every other
+            flow changes the first half of the channels. The weights cannot tell; a wrong guess gives noise.
+        mel: The mel contract: a preset, a config, or its fields; NVIDIA's unless given, or what a `.nemo`
+            states.
+        sample_rate: Overrides that of the mel contract.
+        hop_length: Overrides that of the mel contract: the weights tell the upsampling's kernel, not its
+            stride.
+        sigma: Default temperature of the model.
+        dtype: Precision on disk, float32 unless given.
+        overwrite: Replace a checkpoint that is there.
+
+    Raises:
+        CheckpointError: The file is unsound, malicious, or of another model; the result is no flow; or the
+            destination cannot be written. Nothing is left at the destination.
+        ValueError: The destination exists, or the mel contract is not one.
+    """
+    destination = Path(destination)
+    if destination.exists() and not overwrite and (not destination.is_dir() or any(destination.iterdir())):
+        raise ValueError(f"{destination} exists; choose another place, or say overwrite=True (--overwrite)")
+    foreign = read_foreign(source)
+    found = read_waveglow(foreign.tensors, str(source))
+    config = dict(found.config)
+    contract = _mel_contract(foreign, mel, config.pop("n_mels"), sample_rate, hop_length, str(source))
+    if sigma is not None:
+        config["sigma"] = sigma
+    try:
+        model = WaveGlow(WaveGlowConfig(mel=contract, swap_halves=swap_halves, **config)).eval()
+    except (RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{source} makes no WaveGlow: {error}") from error
+    model.load_state_dict({key: native.portable(key, value, dtype) for key, value in found.weights.items()})
+    try:
+        proof = prove(model)
+    except CheckpointError as error:
+        raise CheckpointError(f"{source} was read, but {error}") from error
+    report = Conversion(
+        source=str(source),
+        source_sha256=foreign.sha256,
+        destination=str(destination),
+        format=foreign.format,
+        generation=found.generation,
+        weight_norm=found.weight_norm,
+        source_dtype=str(found.dtype).removeprefix("torch."),
+        n_parameters=sum(value.numel() for value in model.parameters()),
+        config=config_to_dict(model.config),
+        proof=proof,
+        facts=foreign.facts,
+        notes=_notes(model, found.generation, swap_halves, hop_length),
+    )
+    kept = {**report.to_dict(), "source": Path(source).name}
+    for key in ("destination", "config", "notes"):
+        kept.pop(key)
+    native.save(model, destination, metadata={"converted_from": kept}, dtype=dtype)
+    return report
+
+
+def _mel_contract(
+    foreign: Foreign,
+    mel: str | dict[str, Any] | MelConfig | None,
+    n_mels: int,
+    sample_rate: int | None,
+    hop_length: int | None,
+    name: str,
+) -> MelConfig:
+    if mel is None and foreign.nemo_config is not None:
+        contract = nemo.read_mel(foreign.nemo_config, n_mels, name).to_dict()
+    elif mel is None or isinstance(mel, str):
+        contract = MelConfig.preset(mel or "nvidia", n_mels=n_mels).to_dict()
+    else:
+        contract = (mel if isinstance(mel, MelConfig) else MelConfig.from_dict(mel)).to_dict()
+    if contract["n_mels"] != n_mels:
+        raise CheckpointError(f"{name} takes mels of {n_mels} bands, but mel has n_mels={contract['n_mels']}")
+    changes = {"sample_rate": sample_rate, "hop_length": hop_length}
+    return MelConfig.from_dict(
+        {**contract, **{key: value for key, value in changes.items() if value is not None}}
+    )
+
+
+def _notes(model: WaveGlow, generation: int, swap_halves: bool, hop_length: int | None) -> list[str]:
+    notes = []
+    kernel, hop = model.upsample.conv.kernel_size[0], model.config.mel.hop_length
+    if hop_length is None and kernel != 4 * hop:
+        notes.append(
+            f"the upsampling has {kernel} taps, which suggests a hop of {kernel // 4}; {hop} was assumed: if "
+            "the speech comes out stretched or as noise, give the hop (--hop-length)"
+        )
+    if generation == 1 and not swap_halves:
+        notes.append(
+            "the layers have the names of the first release; if the speech comes out as noise, it may be one "
+            "that swaps halves (--swap-halves)"
+        )
+    return notes

@@ -1,0 +1,145 @@
+"""NeMo's `.nemo`: a tar archive of a YAML config and a state dict."""
+
+from __future__ import annotations
+
+import io
+import re
+import tarfile
+import zlib
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO
+
+from waveflow.audio.mel import MelConfig
+from waveflow.checkpoints.errors import CheckpointError, damaged
+
+GZIP_MAGIC = b"\x1f\x8b"
+_CONFIG, _WEIGHTS = "model_config.yaml", "model_weights.ckpt"
+_MAX_BYTES = {_CONFIG: 1 << 20, _WEIGHTS: 4 << 30}
+_MAX_MEMBERS = 1000
+# NeMo's settings of its mel, ours, and what NeMo takes where a setting is left out.
+_NUMBERS = {
+    "sample_rate": ("sample_rate", 16000),
+    "n_fft": ("n_fft", None),
+    "n_window_size": ("win_length", 320),
+    "n_window_stride": ("hop_length", 160),
+    "lowfreq": ("f_min", 0),
+    "highfreq": ("f_max", None),
+    "mag_power": ("power", 2.0),
+    "log_zero_guard_value": ("clip", 2**-24),
+    "pad_to": ("pad_to", 16),
+    "pad_value": ("pad_value", 0),
+}
+_FIXED = {
+    "preemph": (None, 0.97),
+    "normalize": (None, "per_feature"),
+    "log": (True, True),
+    "window": ("hann", "hann"),
+}
+
+
+def is_tar(stream: BinaryIO) -> bool:
+    """Whether a file is a tar archive, compressed by gzip or not."""
+    stream.seek(0)
+    head = stream.read(512)
+    return head[:2] == GZIP_MAGIC or head[257:262] == b"ustar"
+
+
+def read_archive(stream: BinaryIO, name: str) -> tuple[dict[str, Any], BinaryIO]:
+    """Take the config and the weights out of a `.nemo`, in memory; nothing is unpacked to the disk.
+
+    Returns:
+        The config as plain values, and the file of the weights, which `torch.save` wrote.
+
+    Raises:
+        CheckpointError: The archive is damaged, points outside itself, or lacks one of the two.
+    """
+    try:
+        contents = _read_members(stream, name)
+    except CheckpointError:
+        raise
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as error:
+        raise damaged(name, error) from error
+    if missing := sorted(_MAX_BYTES.keys() - contents.keys()):
+        raise CheckpointError(
+            f"{name} is a tar archive without {missing[0]}; expected what NeMo's save_to writes"
+        )
+    return _parse(contents[_CONFIG], name), io.BytesIO(contents[_WEIGHTS])
+
+
+def _read_members(stream: BinaryIO, name: str) -> dict[str, bytes]:
+    stream.seek(0)
+    contents: dict[str, bytes] = {}
+    with tarfile.open(fileobj=stream, mode="r:gz" if stream.read(2) == GZIP_MAGIC else "r:") as archive:
+        archive.fileobj.seek(0)
+        for count, member in enumerate(archive):
+            path = PurePosixPath(member.name)
+            if path.is_absolute() or ".." in path.parts or not (member.isreg() or member.isdir()):
+                raise CheckpointError(
+                    f"{name} has the entry {member.name[:200]!r}, which points outside the archive or is no "
+                    "plain file: it may be malicious; nothing was unpacked"
+                )
+            if count >= _MAX_MEMBERS or member.size > _MAX_BYTES[_WEIGHTS]:
+                raise CheckpointError(
+                    f"{name} has too many or too large entries for a WaveGlow; nothing was unpacked"
+                )
+            key = str(path)
+            if key not in _MAX_BYTES:
+                continue
+            if key in contents or member.size > _MAX_BYTES[key]:
+                raise CheckpointError(
+                    f"{name} has {key} twice or too large; expected what NeMo's save_to writes"
+                )
+            contents[key] = archive.extractfile(member).read()
+    return contents
+
+
+def _parse(text: bytes, name: str) -> dict[str, Any]:
+    import yaml
+
+    try:
+        config = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{name} has a {_CONFIG} that is no plain YAML: {error}") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{name} has a {_CONFIG} of {type(config).__name__}, expected a mapping")
+    return config
+
+
+def read_mel(config: dict[str, Any], n_mels: int, name: str) -> MelConfig:
+    """The mel contract that a NeMo config states under `preprocessor`; the preset `nemo` where it states
+    none.
+
+    Raises:
+        CheckpointError: It states something that our mels do not do, or that is not a number.
+    """
+    settings = config.get("preprocessor")
+    if not isinstance(settings, dict):
+        return MelConfig.preset("nemo", n_mels=n_mels)
+    settings = settings.get("params", settings)
+    remedy = "say which mel it is with mel=... (--mel)"
+    changes: dict[str, Any] = {"n_mels": n_mels}
+    for theirs, (ours, default) in _NUMBERS.items():
+        value = settings.get(theirs, default)
+        if value is not None and type(value) not in (int, float):
+            raise CheckpointError(f"{name} has {theirs}={value!r} in {_CONFIG}, expected a number; {remedy}")
+        changes[ours] = value
+    for theirs, (expected, default) in _FIXED.items():
+        if (value := settings.get(theirs, default)) != expected:
+            raise CheckpointError(
+                f"{name} has {theirs}={value!r} in {_CONFIG}, only {expected!r} is done; {remedy}"
+            )
+    if changes["n_fft"] is None:
+        changes["n_fft"] = 2 ** (int(changes["win_length"]) - 1).bit_length()
+    changes["pad_to"] = changes["pad_to"] or 1
+    changes["clip_style"] = {"clamp": "clamp", "add": "add"}.get(settings.get("log_zero_guard_type", "add"))
+    try:
+        return MelConfig.preset("nemo", **changes)
+    except (ArithmeticError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{name} has no usable mel in {_CONFIG}: {error}; {remedy}") from error
+
+
+def rename(key: str) -> str | None:
+    """NVIDIA's name of a key of NeMo's state dict; None for what is no weight of WaveGlow."""
+    if not key.startswith("waveglow.") or re.search(r"convinv\.\d+\.inv_conv\.", key):
+        return None
+    return re.sub(r"^waveglow\.wavenet\.", "waveglow.WN.", key)
