@@ -1,0 +1,75 @@
+"""Pairs of sound files to compare, matched by stem."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from waveflow.audio import io
+from waveflow.metrics.evaluate import Clip
+
+
+def find_recordings(path: str | Path) -> dict[str, Path]:
+    """Sound files by stem: the one file given, or those of a folder and its subfolders, in order of their
+    names.
+
+    Raises:
+        ValueError: Nothing there, no sound file in the folder, or two files of one stem.
+    """
+    path = Path(path)
+    if path.is_file():
+        return {path.stem: path}
+    if not path.is_dir():
+        raise ValueError(f"{path} does not exist; give a sound file or a folder of them")
+    found: dict[str, Path] = {}
+    for file in sorted(path.rglob("*")):
+        if file.suffix.lower() not in io.SUFFIXES or not file.is_file():
+            continue
+        if file.stem in found:
+            raise ValueError(
+                f"{found[file.stem]} and {file} share the stem by which files are matched; rename one"
+            )
+        found[file.stem] = file
+    if not found:
+        raise ValueError(f"{path} holds no sound files; expected some of {', '.join(io.SUFFIXES)}")
+    return found
+
+
+def match_recordings(
+    reference: str | Path, synthesis: str | Path, *, sample_rate: int | None = None
+) -> tuple[dict[str, Callable[[], Clip]], dict[str, str]]:
+    """Pair recordings with their syntheses, by stem; two files given as such are a pair whatever their names.
+
+    Args:
+        reference: A sound file or a folder of them.
+        synthesis: Likewise.
+        sample_rate: Compare at this rate, Hz; None is the files' own, which must agree.
+
+    Returns:
+        What reads each pair, by stem, as `evaluate_clips` takes it; and what has no counterpart, with the
+        reason.
+
+    Raises:
+        ValueError: Nothing to read on one side, one stem twice, or no stem in common.
+    """
+    references, syntheses = find_recordings(reference), find_recordings(synthesis)
+    if Path(reference).is_file() and Path(synthesis).is_file():
+        syntheses = dict(zip(references, syntheses.values()))
+    common = [stem for stem in references if stem in syntheses]
+    if not common:
+        raise ValueError(f"no file of {reference} has the stem of one of {synthesis}; name them alike")
+    alone = {stem: f"{file} has no counterpart in {synthesis}" for stem, file in references.items()}
+    alone |= {stem: f"{file} has no counterpart in {reference}" for stem, file in syntheses.items()}
+    pairs = {stem: partial(_read, references[stem], syntheses[stem], sample_rate) for stem in common}
+    return pairs, {stem: reason for stem, reason in alone.items() if stem not in pairs}
+
+
+def _read(reference: Path, synthesis: Path, sample_rate: int | None) -> Clip:
+    (x, rate), (y, other) = (io.read(path, sample_rate) for path in (reference, synthesis))
+    if rate != other:
+        raise ValueError(
+            f"{reference} is at {rate} Hz and {synthesis} at {other} Hz; name the rate to compare them at "
+            f"(--sample-rate {min(rate, other)})"
+        )
+    return Clip(x, y, rate)
