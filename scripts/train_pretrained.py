@@ -44,7 +44,9 @@ class Clips:
             for path in paths:
                 audio, rate = soundfile.read(path, dtype="int16")
                 if rate != sample_rate:
-                    raise SystemExit(f"{path} is at {rate} Hz, expected {sample_rate}; resample the corpus first")
+                    raise SystemExit(
+                        f"{path} is at {rate} Hz, expected {sample_rate}; resample the corpus first"
+                    )
                 clips.append(np.pad(audio, margin))
             self.speakers.append([c for c in clips if len(c) >= segment + 2 * margin])
         rms = [np.sqrt(np.mean([np.mean((c / 32768.0) ** 2) for c in clips])) for clips in self.speakers]
@@ -72,7 +74,9 @@ def find_clips(data: Path) -> tuple[dict[str, list[Path]], list[Path]]:
     """Training clips by speaker, and the held-out ones."""
     held_out = [line for line in HELD_OUT.read_text().splitlines() if line and not line.startswith("#")]
     train = {
-        speaker: [p for p in sorted((data / speaker).rglob("*.flac")) if str(p.relative_to(data)) not in held_out]
+        speaker: [
+            p for p in sorted((data / speaker).rglob("*.flac")) if str(p.relative_to(data)) not in held_out
+        ]
         for speaker in ("ljspeech", "kathleen")
     }
     return train, [data / line for line in held_out if line.endswith(".flac")]
@@ -104,18 +108,24 @@ def validate(model: MelFlow, mel: MelSpectrogram, paths: list[Path]) -> dict[str
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder with ljspeech/ and kathleen/")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--model", default="lapglow-base")
     parser.add_argument("--minutes", type=float, required=True, help="length of this call")
-    parser.add_argument("--cooldown", type=float, default=0, help="minutes at the end in which the rate falls to zero")
+    parser.add_argument(
+        "--cooldown", type=float, default=0, help="minutes at the end in which the rate falls to zero"
+    )
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--segment", type=int, default=16384, help="samples")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--warmup", type=int, default=200, help="steps")
     parser.add_argument("--spectral", type=float, default=0.3, help="weight of the spectral loss")
-    parser.add_argument("--spectral-share", type=float, default=0.5, help="share of the batch that is synthesised for it")
+    parser.add_argument(
+        "--spectral-share", type=float, default=0.5, help="share of the batch that is synthesised for it"
+    )
     parser.add_argument("--ema", type=float, default=0.998)
     parser.add_argument("--validate-every", type=float, default=10, help="minutes")
     parser.add_argument("--seed", type=int, default=0)
@@ -131,7 +141,11 @@ def main() -> None:
     mel = MelSpectrogram(model.mel_config).to(device)
     spectral = SpectralLoss(mel).to(device)
     optimizer = torch.optim.AdamW(
-        model.parameters(), args.learning_rate, betas=(0.9, 0.98), weight_decay=1e-2, fused=device.type == "cuda"
+        model.parameters(),
+        args.learning_rate,
+        betas=(0.9, 0.98),
+        weight_decay=1e-2,
+        fused=device.type == "cuda",
     )
     train, held_out = find_clips(args.data)
     clips = Clips(train, model.mel_config.sample_rate, args.segment, model.mel_config.n_fft // 2)
@@ -147,7 +161,11 @@ def main() -> None:
         step, seconds = state["step"], state["seconds"]
 
     def save() -> None:
-        state = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
+        state = {
+            "model": model.state_dict(),
+            "average": average.state_dict(),
+            "optimizer": optimizer.state_dict(),
+        }
         torch.save({**state, "step": step, "seconds": seconds}, state_path.with_suffix(".tmp"))
         os.replace(state_path.with_suffix(".tmp"), state_path)
 
@@ -187,7 +205,10 @@ def main() -> None:
         seconds += time.monotonic() - step_start
         if step % 50 == 0:
             report(
-                nats=round(-nll.item(), 4), spectral=round(distance.item(), 4), grad_norm=round(norm.item(), 3), lr=rate
+                nats=round(-nll.item(), 4),
+                spectral=round(distance.item(), 4),
+                grad_norm=round(norm.item(), 3),
+                lr=rate,
             )
         now = time.monotonic()
         if now - last_save > 180:

@@ -76,21 +76,25 @@ class SpectralLoss(nn.Module):
     """
 
     def __init__(
-        self, mel: Callable[[Tensor], Tensor], resolutions: Sequence[int] = (512, 1024, 2048), floor: float = 1e-3
+        self,
+        mel: Callable[[Tensor], Tensor],
+        resolutions: Sequence[int] = (512, 1024, 2048),
+        floor: float = 1e-3,
     ) -> None:
         super().__init__()
         self.mel, self.resolutions, self.floor = mel, tuple(resolutions), floor
         for n_fft in self.resolutions:
             self.register_buffer(f"window_{n_fft}", torch.hann_window(n_fft), persistent=False)
 
-    def forward(self, synthesis: Tensor, reference: Tensor) -> Tensor:
-        """Compare `(B, T)` with `(B, T)`; a scalar."""
-        total = synthesis.new_zeros(())
+    def forward(self, synthesis: Tensor, reference: Tensor, *, per_item: bool = False) -> Tensor:
+        """Compare `(B, T)` with `(B, T)`; a scalar, or where `per_item` is true `(B,)`, each item taken alone."""
+        over = (-2, -1) if per_item else (-3, -2, -1)
+        total: Tensor | float = 0.0
         for n_fft in self.resolutions:
             s, r = self._magnitude(synthesis, n_fft), self._magnitude(reference, n_fft)
-            convergence = torch.linalg.vector_norm(s - r) / torch.linalg.vector_norm(r).clamp_min(self.floor)
-            total = total + (s.log() - r.log()).abs().mean() + convergence
-        return total / len(self.resolutions) + (self.mel(synthesis) - self.mel(reference)).abs().mean()
+            distance, size = (torch.linalg.vector_norm(x, dim=over) for x in (s - r, r))
+            total = total + (s.log() - r.log()).abs().mean(over) + distance / size.clamp_min(self.floor)
+        return total / len(self.resolutions) + (self.mel(synthesis) - self.mel(reference)).abs().mean(over)
 
     def _magnitude(self, audio: Tensor, n_fft: int) -> Tensor:
         window = getattr(self, f"window_{n_fft}")

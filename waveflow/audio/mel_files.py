@@ -30,7 +30,9 @@ def read_mel(path: str | os.PathLike[str]) -> Tensor:
         raise
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path} cannot be read as a mel: {reason}; write it anew, e.g. with `waveflow mel`") from error
+        raise ValueError(
+            f"{path} cannot be read as a mel: {reason}; write it anew, e.g. with `waveflow mel`"
+        ) from error
     if isinstance(content, dict):
         if "mel" not in content and len(content) != 1:
             raise ValueError(f"{path} holds {sorted(content)}, expected one array or one called 'mel'")

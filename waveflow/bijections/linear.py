@@ -93,7 +93,7 @@ class FixedLinear(Bijection):
         super().__init__()
         self.register_buffer("weight", weight)
         self.register_buffer("inverse_weight", inverse_weight)
-        self.register_buffer("log_abs_det", torch.as_tensor(log_abs_det))
+        self.register_buffer("log_abs_det", torch.as_tensor(log_abs_det, dtype=weight.dtype))
 
     def forward(self, x: Tensor, context: Tensor | Context | None = None, /) -> tuple[Tensor, Tensor]:
         return mix(self.weight, x), self._log_det(x, context)

@@ -18,7 +18,8 @@ MEL_SUFFIXES = frozenset({".npy", ".npz", ".pt", ".pth", ".safetensors"})
 STDIN = "-"
 
 ModelOption = Annotated[
-    str | None, typer.Option("--model", "-m", help="Bundled model or checkpoint directory; the bundled LapGlow.")
+    str | None,
+    typer.Option("--model", "-m", help="Bundled model or checkpoint directory; the bundled LapGlow."),
 ]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
@@ -51,7 +52,9 @@ def find_inputs(names: Iterable[str], suffixes: frozenset[str]) -> list[Input]:
             hits = (Path(p) for p in sorted(glob.glob(name, recursive=True)))
             matches = [Input(p, Path(p.name)) for p in hits if p.is_file()]
         if not matches:
-            raise ValueError(f"nothing to read at {name}: no such file, or no {', '.join(sorted(suffixes))} in it")
+            raise ValueError(
+                f"nothing to read at {name}: no such file, or no {', '.join(sorted(suffixes))} in it"
+            )
         for match in matches:
             found.setdefault(match.path.resolve(), match)
     return list(found.values())
@@ -67,13 +70,20 @@ def load_vocoder(model: str | None, device: str, dtype: str = "float32", backend
 
     from waveflow.inference import load
 
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+    known = {
+        "float32": torch.float32,
+        "bfloat16": torch.bfloat16,
+        "float16": torch.float16,
+        "float64": torch.float64,
+    }
     if dtype not in known:
         raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(known)}")
     try:
         return load(model, device=device, dtype=known[dtype], backend=backend)
     except RuntimeError as error:
-        raise ValueError(f"device is {device!r}, which cannot be used: {str(error).splitlines()[0]}") from error
+        raise ValueError(
+            f"device is {device!r}, which cannot be used: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def tracked(items: Sequence[Item], description: str) -> Iterator[Item]:

@@ -58,6 +58,12 @@ def _print_table(scores: list) -> None:
     for name in ("seconds", "Hz", "peak", "nats/sample", "bits/sample"):
         table.add_column(name, justify="right")
     for row in sorted(scores, key=lambda s: s.bits):
-        figures = (f"{row.seconds:.2f}", f"{row.sample_rate}", f"{row.peak:.3f}", f"{row.nats:.3f}", f"{row.bits:.3f}")
+        figures = (
+            f"{row.seconds:.2f}",
+            f"{row.sample_rate}",
+            f"{row.peak:.3f}",
+            f"{row.nats:.3f}",
+            f"{row.bits:.3f}",
+        )
         table.add_row(str(row.path), " ".join(row.flags), *figures)
     Console().print(table)

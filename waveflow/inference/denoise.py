@@ -26,10 +26,12 @@ class Denoiser(nn.Module):
         reference = next(model.parameters(), None)
         reference = next(model.buffers()) if reference is None else reference
         self.n_fft, self.hop_length = model.mel_config.n_fft, model.mel_config.hop_length
-        self.register_buffer("window", torch.hann_window(self.n_fft, device=reference.device), persistent=False)
+        self.register_buffer(
+            "window", torch.hann_window(self.n_fft, device=reference.device), persistent=False
+        )
         mel = reference.new_zeros(1, model.mel_config.n_mels, n_frames)
         latent = reference.new_zeros(1, model.mel_config.samples(n_frames))
-        with torch.inference_mode():
+        with torch.no_grad():
             silence = model.inverse(latent, mel).float()
         self.register_buffer("bias", self._stft(silence)[:, :, :1].abs().clone(), persistent=False)
 
@@ -37,9 +39,15 @@ class Denoiser(nn.Module):
         """Denoise `(B, T)`; about 0.01 is inaudible on speech, 0.1 strong."""
         spectrum = self._stft(audio)
         magnitude = spectrum.abs()
-        kept = (magnitude - strength * self.bias).clamp_min(0) / magnitude.clamp_min(torch.finfo(magnitude.dtype).tiny)
+        kept = (magnitude - strength * self.bias).clamp_min(0) / magnitude.clamp_min(
+            torch.finfo(magnitude.dtype).tiny
+        )
         return torch.istft(
-            spectrum * kept, self.n_fft, self.hop_length, window=self.window.to(audio.dtype), length=audio.shape[-1]
+            spectrum * kept,
+            self.n_fft,
+            self.hop_length,
+            window=self.window.to(audio.dtype),
+            length=audio.shape[-1],
         )
 
     def _stft(self, audio: Tensor) -> Tensor:

@@ -10,10 +10,12 @@ from torch.nn.utils import parametrize
 
 from waveflow.bijections import FixedLinear, InvertibleConv1x1
 from waveflow.bijections.base import Bijection
+from waveflow.nn.separable import SeparableConv
 
 
 def fuse(model: Bijection) -> Bijection:
-    """Return an inference copy of `model`: weight norm folded into plain weights, every 1x1 inverted once.
+    """Return an inference copy of `model`: weight and batch norm folded into plain weights, every 1x1
+    inverted once.
 
     The copy is in eval mode, has no trainable parameters, and shares nothing with the original: a later change of the
     model's weights does not reach it, fuse again. Inverses are computed in float64.
@@ -21,13 +23,24 @@ def fuse(model: Bijection) -> Bijection:
     fused = copy.deepcopy(model).eval()
     for module in list(fused.modules()):
         if parametrize.is_parametrized(module):
-            for name in list(module.parametrizations):
-                parametrize.remove_parametrizations(module, name)
+            _make_plain(module)
     for parent in list(fused.modules()):
         for name, child in parent.named_children():
             if isinstance(child, InvertibleConv1x1):
                 setattr(parent, name, _fixed(child))
+            elif isinstance(child, SeparableConv):
+                setattr(parent, name, child.folded())
     return fused.requires_grad_(False)
+
+
+@torch.no_grad()
+def _make_plain(module: nn.Module) -> None:
+    # A copy shares its parametrised class with the original, from which remove_parametrizations would take the weight.
+    values = {name: getattr(module, name).clone() for name in module.parametrizations}
+    module.__class__ = parametrize.type_before_parametrizations(module)
+    del module.parametrizations
+    for name, value in values.items():
+        module.register_parameter(name, nn.Parameter(value))
 
 
 @torch.no_grad()

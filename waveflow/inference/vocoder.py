@@ -70,7 +70,9 @@ def find_checkpoint(name_or_path: str | os.PathLike[str] | None) -> Path:
         )
     if (PRETRAINED / name / "config.json").is_file():
         return PRETRAINED / name
-    raise ValueError(f"no model {name!r}: there is no such directory, and the bundled models are {bundled_models()}")
+    raise ValueError(
+        f"no model {name!r}: there is no such directory, and the bundled models are {bundled_models()}"
+    )
 
 
 class Vocoder:
@@ -108,7 +110,9 @@ class Vocoder:
         self.config = model.config
         self.transform = MelSpectrogram(model.mel_config).to(self.device)
         self._fused = fuse(self.model).to(self.dtype)
-        self._inverse = torch.compile(self._fused.inverse) if self.backend == "compile" else self._fused.inverse
+        self._inverse = (
+            torch.compile(self._fused.inverse) if self.backend == "compile" else self._fused.inverse
+        )
 
     @property
     def sample_rate(self) -> int:
@@ -119,7 +123,7 @@ class Vocoder:
     def _denoiser(self) -> Denoiser:
         return Denoiser(fuse(self.model))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(
         self,
         mel: Tensor,
@@ -169,10 +173,10 @@ class Vocoder:
 
     def mel(self, audio: Tensor) -> Tensor:
         """The mel of audio at `sample_rate`, `(B, T)` or `(T,)`, under the model's contract."""
-        with torch.inference_mode():
+        with torch.no_grad():
             return self.transform(audio.to(self.device))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode(self, audio: Tensor, mel: Tensor | None = None) -> Tensor:
         """Map audio to its latent; zeros fill it up to a whole frame.
 
@@ -188,7 +192,7 @@ class Vocoder:
         z, _ = self.model(torch.nn.functional.pad(batch, (0, missing)), target)
         return z if audio.dim() == 2 else z[0]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def decode(self, z: Tensor, mel: Tensor) -> Tensor:
         """Map a latent `(B, T)` or `(T,)` to audio of the same shape; undoes `encode` under the same mel."""
         check_mel(mel, self.config.mel)
@@ -197,7 +201,7 @@ class Vocoder:
         audio = self._fused.inverse(latent, target if target.dim() == 3 else target[None]).float()
         return audio if z.dim() == 2 else audio[0]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def log_prob(self, audio: Tensor, mel: Tensor | None = None, *, dequantize: bool = True) -> Tensor:
         """Log-density of audio under the model, given its mel.
 
@@ -238,7 +242,12 @@ class Vocoder:
         return max(1, round(CHUNK_SECONDS * mel.sample_rate / mel.hop_length))
 
     def _chunks(
-        self, mel: Tensor, samples: Tensor | None, sigma: float | None, seeds: Sequence[int], polish: functools.partial[Tensor]
+        self,
+        mel: Tensor,
+        samples: Tensor | None,
+        sigma: float | None,
+        seeds: Sequence[int],
+        polish: functools.partial[Tensor],
     ) -> Iterator[Tensor]:
         """Audio of the mel, piece by piece; each piece is computed with all that can reach it on both sides."""
         hop, n_frames, size = self.config.mel.hop_length, mel.shape[-1], self._chunk_frames()
@@ -249,7 +258,10 @@ class Vocoder:
         context = -(-self.model.receptive_field // hop) + spectra
         for start in range(0, n_frames, size):
             first, last = max(0, start - context), min(n_frames, start + size + context)
-            audio = polish(self._synthesize(mel[..., first:last], first * hop, samples, sigma, seeds), mel[..., first:last])
+            audio = polish(
+                self._synthesize(mel[..., first:last], first * hop, samples, sigma, seeds),
+                mel[..., first:last],
+            )
             yield audio[:, (start - first) * hop :][:, : (min(n_frames, start + size) - start) * hop]
 
     def _polish(self, audio: Tensor, mel: Tensor, denoise: float, project: int) -> Tensor:
@@ -282,7 +294,9 @@ class Vocoder:
     def _whole(self, n_samples: int) -> int:
         whole = n_samples // self.model.n_group * self.model.n_group
         if not whole:
-            raise ValueError(f"audio has {n_samples} samples, expected at least one group of {self.model.n_group}")
+            raise ValueError(
+                f"audio has {n_samples} samples, expected at least one group of {self.model.n_group}"
+            )
         return whole
 
     def _dequantization(self, audio: Tensor) -> Tensor:

@@ -85,7 +85,9 @@ class MelFlow(Bijection):
         told = self._told(z, context)
         return self._silence_padding(self.flow.inverse(self._to_channels(z), told), told)
 
-    def inverse_and_log_det(self, z: Tensor, context: Tensor | MelContext | None = None, /) -> tuple[Tensor, Tensor]:
+    def inverse_and_log_det(
+        self, z: Tensor, context: Tensor | MelContext | None = None, /
+    ) -> tuple[Tensor, Tensor]:
         told = self._told(z, context)
         x, log_det = self.flow.inverse_and_log_det(self._to_channels(z), told)
         return self._silence_padding(x, told), log_det
@@ -94,7 +96,9 @@ class MelFlow(Bijection):
         mel, lengths = context if isinstance(context, MelContext) else MelContext(context)
         config = self.mel_config
         if mel is None:
-            raise ValueError(f"{type(self).__name__} needs a mel as context; compute it with vocoder.mel(audio)")
+            raise ValueError(
+                f"{type(self).__name__} needs a mel as context; compute it with vocoder.mel(audio)"
+            )
         if mel.dim() != 3 or mel.shape[1] != config.n_mels:
             raise ValueError(
                 f"mel has shape {tuple(mel.shape)}, expected (B, n_mels, F) with n_mels={config.n_mels}; "

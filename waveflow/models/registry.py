@@ -9,11 +9,13 @@ from typing import Any
 from waveflow.audio.mel import MelConfig
 from waveflow.models.base import MelFlow
 from waveflow.models.lapglow import LapGlow, LapGlowConfig
+from waveflow.models.squeezewave import SqueezeWave, SqueezeWaveConfig
 from waveflow.models.waveglow import WaveGlow, WaveGlowConfig
 
 MODELS: dict[str, tuple[type[MelFlow], type]] = {
     "waveglow": (WaveGlow, WaveGlowConfig),
     "lapglow": (LapGlow, LapGlowConfig),
+    "squeezewave": (SqueezeWave, SqueezeWaveConfig),
 }
 
 SIZES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -23,6 +25,10 @@ SIZES: dict[str, tuple[str, dict[str, Any]]] = {
     "waveglow-512": ("waveglow", {"n_channels": 512}),
     "lapglow-small": ("lapglow", {"n_flows": 6, "n_channels": 96}),
     "lapglow-base": ("lapglow", {}),
+    "squeezewave-128l": ("squeezewave", {"n_group": 128, "n_channels": 256}),
+    "squeezewave-128s": ("squeezewave", {"n_group": 128, "n_channels": 128}),
+    "squeezewave-64l": ("squeezewave", {"n_group": 256, "n_channels": 256}),
+    "squeezewave-64s": ("squeezewave", {"n_group": 256, "n_channels": 128}),
 }
 
 
@@ -38,7 +44,9 @@ def build(name: str, **config: Any) -> MelFlow:
     """
     name, sized = SIZES.get(name, (name, {}))
     if name not in MODELS:
-        raise ValueError(f"no model is called {name!r}{_nearest(name, [*MODELS, *SIZES])}; there are {[*MODELS, *SIZES]}")
+        raise ValueError(
+            f"no model is called {name!r}{_nearest(name, [*MODELS, *SIZES])}; there are {[*MODELS, *SIZES]}"
+        )
     model_class, config_class = MODELS[name]
     return model_class(config_from_dict(config_class, {**sized, **config}))
 
@@ -52,7 +60,9 @@ def model_name(model: MelFlow) -> str:
     for name, (model_class, _) in MODELS.items():
         if type(model) is model_class:
             return name
-    raise ValueError(f"{type(model).__name__} is not in the registry, which has {[*MODELS]}; add it to MODELS")
+    raise ValueError(
+        f"{type(model).__name__} is not in the registry, which has {[*MODELS]}; add it to MODELS"
+    )
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -59,13 +60,7 @@ class WaveGlow(MelFlow):
         mel = config.mel
         self.upsample = MelUpsample(mel.n_mels, mel.hop_length, config.n_group, config.upsample_kernel_size)
 
-        early = [config.n_early_size if k and k % config.n_early_every == 0 else 0 for k in range(config.n_flows)]
-        left = config.n_group - sum(early)
-        if left < 2 or config.n_group % 2 or config.n_early_size % 2:
-            raise ValueError(
-                f"n_group={config.n_group} less {len(list(filter(None, early)))} early outputs of "
-                f"n_early_size={config.n_early_size} leaves {left} channels; all three must be even and positive"
-            )
+        early = early_sizes(config)
         steps, n_left = [], config.n_group
         for k, n_early in enumerate(early):
             n_left -= n_early
@@ -89,3 +84,19 @@ class WaveGlow(MelFlow):
 
     def features(self, mel: Tensor) -> Tensor:
         return self.upsample(mel)
+
+
+def early_sizes(config: Any) -> list[int]:
+    """For each step of a WaveGlow-like config, how many channels become latent before it.
+
+    Raises:
+        ValueError: They leave an odd number of channels, or none.
+    """
+    early = [config.n_early_size if k and k % config.n_early_every == 0 else 0 for k in range(config.n_flows)]
+    left = config.n_group - sum(early)
+    if left < 2 or config.n_group % 2 or config.n_early_size % 2:
+        raise ValueError(
+            f"n_group={config.n_group} less {len(list(filter(None, early)))} early outputs of "
+            f"n_early_size={config.n_early_size} leaves {left} channels; all three must be even and positive"
+        )
+    return early

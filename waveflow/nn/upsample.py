@@ -20,9 +20,13 @@ class MelUpsample(nn.Module):
         super().__init__()
         kernel_size = 4 * hop_length if kernel_size is None else kernel_size
         if kernel_size < hop_length:
-            raise ValueError(f"kernel_size={kernel_size} is shorter than hop_length={hop_length}: samples would go untold")
+            raise ValueError(
+                f"kernel_size={kernel_size} is shorter than hop_length={hop_length}: samples would go untold"
+            )
         if hop_length % n_group:
-            raise ValueError(f"hop_length={hop_length} is no multiple of n_group={n_group}; choose an n_group that divides it")
+            raise ValueError(
+                f"hop_length={hop_length} is no multiple of n_group={n_group}; choose an n_group that divides it"
+            )
         self.hop_length, self.n_group = hop_length, n_group
         self.conv = nn.ConvTranspose1d(n_mels, n_mels, kernel_size, stride=hop_length)
 

@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from small_models import small
+
+from waveflow.inference import Vocoder
+from waveflow.inference.score import Score, flag_unlikely, score_file
+
+
+@pytest.fixture(scope="module")
+def scorer():
+    return Vocoder(small("lapglow"))
+
+
+def write(path, audio, rate=22050):
+    soundfile.write(path, audio, rate, subtype="PCM_16")
+    return path
+
+
+def test_silent_clipped_and_low_rate_files_are_flagged(scorer, tmp_path):
+    rng = np.random.default_rng(0)
+    speechlike = 0.1 * rng.standard_normal(22050)
+    fine = write(tmp_path / "fine.wav", speechlike)
+    silent = write(tmp_path / "silent.wav", np.zeros(22050))
+    clipped = write(tmp_path / "clipped.wav", np.clip(20 * speechlike, -1, 1))
+    low = write(tmp_path / "low.wav", speechlike[:8000], 8000)
+    assert score_file(scorer, fine).flags == []
+    assert score_file(scorer, silent).flags == ["silent"]
+    assert score_file(scorer, clipped).flags == ["clipped"]
+    found = score_file(scorer, low)
+    assert found.flags == ["rate"]
+    assert found.sample_rate == 8000
+    assert found.seconds == pytest.approx(1.0, abs=0.01)
+
+
+def test_bits_follow_from_nats(scorer, tmp_path):
+    score = score_file(
+        scorer, write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(22050))
+    )
+    assert score.bits == pytest.approx(15 - score.nats / np.log(2))
+
+
+def test_a_recording_far_from_its_folder_is_unlikely():
+    scores = [
+        Score(Path(f"{i}"), 1.0, 22050, 0.5, 0.0, 4.0, bits)
+        for i, bits in enumerate([8, 8.1, 7.9, 8.05, 7.95, 11])
+    ]
+    flag_unlikely(scores)
+    assert [s.flags for s in scores] == [[], [], [], [], [], ["unlikely"]]
+
+
+def test_few_recordings_have_no_outlier():
+    scores = [Score(Path(f"{i}"), 1.0, 22050, 0.5, 0.0, 4.0, bits) for i, bits in enumerate([8, 8, 8, 20])]
+    flag_unlikely(scores)
+    assert not any(s.flags for s in scores)

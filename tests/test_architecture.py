@@ -1,0 +1,70 @@
+"""The package's layers: imports only point up the list."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import waveflow
+
+ROOT = Path(waveflow.__file__).parent
+LAYERS = [
+    {"audio", "nn", "ops"},
+    {"bijections", "distributions"},
+    {"models"},
+    {"losses", "data", "checkpoints"},
+    {"training", "inference", "metrics", "adapters"},
+    {"cli", "serve", "demo"},
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+HEAVY = {
+    "librosa",
+    "numba",
+    "hydra",
+    "omegaconf",
+    "tensorboard",
+    "matplotlib",
+    "pesq",
+    "pystoi",
+    "torchdiffeq",
+    "scipy",
+    "ray",
+}
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def layer_of(module):
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[0] == "waveflow" else None
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_up_the_layers(path):
+    own = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    if own not in LEVEL:
+        assert own in {"__init__", "_version"}, f"{own} has no place in LAYERS"
+        return
+    for module in imports(path):
+        other = layer_of(module)
+        if other in LEVEL:
+            assert LEVEL[other] <= LEVEL[own], f"{path.name} in {own} imports {module}"
+
+
+def test_import_of_the_package_loads_nothing_heavy():
+    code = "import sys, waveflow; print(*sorted({m.split('.')[0] for m in sys.modules}))"
+    loaded = set(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
+    assert not loaded & HEAVY
