@@ -31,3 +31,15 @@ GOLDEN_WAVEGLOW = {
     # Gradients cancel more: the reference's own error is up to 5.5e-6.
     "gradient": 5e-5,
 }
+
+GOLDEN_SQUEEZEWAVE = {
+    # The reference's own float32 error: 2.5e-7 in z and log_s, 3.4e-6 in log_det_W, 2.7e-6 in audio.
+    "z": 1e-5,
+    "log_s": 1e-5,
+    "log_det_W": 5e-5,
+    "loss": 1e-5,
+    "audio": 5e-5,
+    "gradient": 5e-5,
+    "grad_norm": 1e-4,
+    "statistics": 1e-5,
+}

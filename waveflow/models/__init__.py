@@ -3,6 +3,7 @@
 from waveflow.models.base import MelContext, MelFlow
 from waveflow.models.lapglow import LapGlow, LapGlowConfig
 from waveflow.models.registry import MODELS, SIZES, build, config_from_dict, config_to_dict, model_name
+from waveflow.models.squeezewave import SqueezeWave, SqueezeWaveConfig
 from waveflow.models.waveglow import WaveGlow, WaveGlowConfig
 
 __all__ = [
@@ -12,6 +13,8 @@ __all__ = [
     "LapGlowConfig",
     "MelContext",
     "MelFlow",
+    "SqueezeWave",
+    "SqueezeWaveConfig",
     "WaveGlow",
     "WaveGlowConfig",
     "build",
