@@ -111,7 +111,7 @@ class MelSpectrogram(nn.Module):
         if audio.dtype != torch.float64:
             audio = audio.float()
         if not padded:
-            audio = self._pad(audio)
+            audio = self.extend(audio)
         if audio.shape[-1] < c.n_fft:
             raise ValueError(
                 f"audio of {audio.shape[-1]} samples, margins included, is shorter than one frame of "
@@ -127,7 +127,8 @@ class MelSpectrogram(nn.Module):
             return_complex=True,
         )
 
-    def _pad(self, audio: Tensor) -> Tensor:
+    def extend(self, audio: Tensor) -> Tensor:
+        """Put around audio `(..., T)` the samples of `config.margins` that its outermost frames see."""
         left, right = self.config.margins
         length = audio.shape[-1]
         if length < 1 or self.config.frames(length) < 1:
