@@ -1,0 +1,120 @@
+"""Fully connected conditioners for vectors, and parameters that the context may shift."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from waveflow.nn.context import Context, as_context
+
+
+class MLP(nn.Module):
+    """Layers that each see the whole vector, and the context in the first.
+
+        h_1 = f(W_0 x + V context),   h_{i+1} = f(W_i h_i),   y = W_n h_n
+
+    The last layer starts at zero, so that a fresh coupling is the identity.
+
+    Args:
+        in_channels: Numbers in.
+        out_channels: Numbers out.
+        context_channels: Numbers of the context's features, 0 for none.
+        n_channels: Width of the hidden layers.
+        n_layers: How many there are.
+        activation: The nonlinearity f, as a module class.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        context_channels: int = 0,
+        n_channels: int = 64,
+        n_layers: int = 2,
+        activation: Callable[[], nn.Module] = nn.SiLU,
+    ) -> None:
+        super().__init__()
+        self.start = nn.Linear(in_channels, n_channels)
+        self.context = nn.Linear(context_channels, n_channels, bias=False) if context_channels else None
+        self.hidden = nn.ModuleList(nn.Linear(n_channels, n_channels) for _ in range(n_layers - 1))
+        self.end = zero_linear(n_channels, out_channels)
+        self.activation = activation()
+
+    def forward(self, x: Tensor, context: Tensor | Context | None = None) -> Tensor:
+        """Map `(B, in_channels)`, told features `(B, context_channels)`, to `(B, out_channels)`.
+
+        Raises:
+            ValueError: It was built for context and none is given.
+        """
+        h = self.start(x)
+        if self.context is not None:
+            h = h + self.context(required(as_context(context).features, self.context.in_features))
+        for layer in self.hidden:
+            h = layer(self.activation(h))
+        return self.end(self.activation(h))
+
+
+class TimedMLP(MLP):
+    """An MLP that is also told a time, as the velocity of a continuous flow: called as `(t, x, context)`."""
+
+    def __init__(self, in_channels: int, out_channels: int, **config: Any) -> None:
+        super().__init__(in_channels + 1, out_channels, **config)
+
+    def forward(self, t: Tensor, x: Tensor, context: Tensor | Context | None = None) -> Tensor:
+        """Map a time, a scalar, and `(B, in_channels)` to `(B, out_channels)`."""
+        return super().forward(torch.cat([x, t.to(x.dtype).expand(len(x), 1)], dim=1), context)
+
+
+class ContextParameter(nn.Module):
+    """A learned tensor, to which the context may add: `value + MLP(features)`.
+
+    The context adds nothing at first.
+
+    Args:
+        value: Where the tensor starts.
+        context_channels: Numbers of the context's features, 0 for none.
+        n_channels: Width of the one hidden layer between the features and what they add.
+    """
+
+    def __init__(self, value: Tensor, context_channels: int = 0, n_channels: int = 64) -> None:
+        super().__init__()
+        self.value = nn.Parameter(value)
+        self.told = (
+            MLP(context_channels, value.numel(), n_channels=n_channels, n_layers=1) if context_channels else None
+        )
+
+    def forward(self, context: Tensor | Context | None = None) -> Tensor:
+        """The tensor for each item, `(B, *value.shape)`; without context one for all, `(1, *value.shape)`."""
+        if self.told is None:
+            return self.value[None]
+        features = required(as_context(context).features, self.told.start.in_features)
+        return self.value + self.told(features).view(-1, *self.value.shape)
+
+
+def zero_linear(in_channels: int, out_channels: int) -> nn.Linear:
+    """A linear layer that gives zero until it is trained."""
+    linear = nn.Linear(in_channels, out_channels)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
+def required(features: Tensor | None, n_channels: int) -> Tensor:
+    """The context's features `(B, n_channels)`, or an error that says what is missing."""
+    if features is None or features.shape[-1] != n_channels:
+        given = "none" if features is None else f"features of shape {tuple(features.shape)}"
+        raise ValueError(f"context is {given}, expected features of shape (B, {n_channels}); pass them as the context")
+    return features
+
+
+SHIFT = math.log(math.e - 1)
+
+
+def softplus_from_one(raw: Tensor) -> Tensor:
+    """A positive number that is 1 where `raw` is 0: `log(1 + exp(raw + log(e - 1)))`."""
+    return nn.functional.softplus(raw + SHIFT)
