@@ -6,10 +6,7 @@ from waveflow.nn import Context
 
 def test_first_training_batch_leaves_mean_zero_and_variance_one():
     actnorm = ActNorm(3)
-    x = (
-        torch.randn(8, 3, 50) * torch.tensor([0.1, 1.0, 20.0])[:, None]
-        + torch.tensor([5.0, 0.0, -3.0])[:, None]
-    )
+    x = torch.randn(8, 3, 50) * torch.tensor([0.1, 1.0, 20.0])[:, None] + torch.tensor([5.0, 0.0, -3.0])[:, None]
     z, _ = actnorm(x)
     assert z.mean((0, 2)).abs().max() < 1e-4
     assert (z.var((0, 2), unbiased=False) - 1).abs().max() < 1e-4

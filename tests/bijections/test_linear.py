@@ -19,9 +19,7 @@ def test_negative_determinant_stays_sound():
     assert torch.linalg.det(conv.weight) < 0
     x = torch.randn(2, 4, 5, dtype=torch.float64)
     z, log_det = conv(x)
-    assert torch.allclose(
-        log_det, torch.full((2,), 5 * torch.log(torch.tensor(3.0)).item(), dtype=torch.float64)
-    )
+    assert torch.allclose(log_det, torch.full((2,), 5 * torch.log(torch.tensor(3.0)).item(), dtype=torch.float64))
     assert (conv.inverse(z) - x).abs().max() < 1e-12
 
 

@@ -89,9 +89,7 @@ def test_kbd_leaks_less_than_sine_far_from_the_band():
 @pytest.mark.parametrize("window", ["sine", "kbd"])
 def test_window_is_power_complementary(window):
     rise = rising_window(12, window)
-    assert torch.allclose(
-        rise.square() + rise.flip(0).square(), torch.ones(12, dtype=torch.float64), atol=1e-14
-    )
+    assert torch.allclose(rise.square() + rise.flip(0).square(), torch.ones(12, dtype=torch.float64), atol=1e-14)
     assert (rise.diff() > 0).all()
 
 

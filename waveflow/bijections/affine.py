@@ -7,10 +7,44 @@ from torch import Tensor, nn
 
 from waveflow.bijections.base import Bijection, sum_log_det
 from waveflow.nn.context import Context, as_context
+from waveflow.nn.mlp import ContextParameter
+
+
+class Affine(Bijection):
+    """Scale and shift each channel, `z = exp(log_s) * x + t`, by learned numbers that the context may shift.
+
+    Args:
+        n_channels: C.
+        context_channels: Numbers of the context's features `(B, context_channels)`, 0 for none.
+    """
+
+    def __init__(self, n_channels: int, context_channels: int = 0) -> None:
+        super().__init__()
+        self.parameter = ContextParameter(torch.zeros(2, n_channels), context_channels)
+
+    def forward(self, x: Tensor, context: Tensor | Context | None = None, /) -> tuple[Tensor, Tensor]:
+        """Map `(B, C, ...)` to the same shape."""
+        t, log_s = self._shift_and_scale(x, context)
+        return torch.exp(log_s) * x + t, sum_log_det(log_s, context)
+
+    def inverse(self, z: Tensor, context: Tensor | Context | None = None, /) -> Tensor:
+        t, log_s = self._shift_and_scale(z, context)
+        return (z - t) * torch.exp(-log_s)
+
+    def inverse_and_log_det(self, z: Tensor, context: Tensor | Context | None = None, /) -> tuple[Tensor, Tensor]:
+        t, log_s = self._shift_and_scale(z, context)
+        return (z - t) * torch.exp(-log_s), -sum_log_det(log_s, context)
+
+    def _shift_and_scale(self, x: Tensor, context: Tensor | Context | None) -> tuple[Tensor, Tensor]:
+        parameters = self.parameter(context).to(x.dtype)
+        t, log_s = parameters.view(*parameters.shape, *[1] * (x.dim() - 2)).unbind(1)
+        return t, log_s.expand_as(x)
 
 
 class ConditionalScale(Bijection):
-    """Scale each channel by a gain that the context alone decides, `z = exp(log_s) * x`, `log_s = conditioner(features)`.
+    """Scale each channel by a gain that the context alone decides.
+
+        z = exp(log_s) * x,    log_s = conditioner(features)
 
     Args:
         conditioner: Maps the context's features to log_s of x's shape.

@@ -1,0 +1,41 @@
+"""NICE: additive couplings and one scaling."""
+
+from __future__ import annotations
+
+from waveflow.bijections.affine import Affine
+from waveflow.bijections.base import Chain
+from waveflow.bijections.coupling import AdditiveCoupling
+from waveflow.nn.mlp import MLP
+
+
+class NICE(Chain):
+    """Additive couplings that change one half and the other by turns, then a scale and shift per number.
+
+    Source: NICE (arXiv:1410.8516).
+
+    Args:
+        n_features: Numbers in a vector, even.
+        n_flows: Couplings.
+        context_channels: Numbers of the context's features, 0 for none.
+        n_channels: Width of each coupling's MLP.
+        n_layers: Its hidden layers.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_flows: int = 4,
+        *,
+        context_channels: int = 0,
+        n_channels: int = 64,
+        n_layers: int = 2,
+    ) -> None:
+        half = n_features // 2
+        couplings = [
+            AdditiveCoupling(
+                MLP(half, half, context_channels=context_channels, n_channels=n_channels, n_layers=n_layers),
+                swap=k % 2 == 1,
+            )
+            for k in range(n_flows)
+        ]
+        super().__init__([*couplings, Affine(n_features, context_channels)])

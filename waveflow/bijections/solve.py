@@ -1,0 +1,109 @@
+"""Solvers for inverses without a formula, to a stated tolerance and differentiable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+MAX_ITERATIONS = 2000
+
+
+def tolerance_of(dtype: torch.dtype) -> float:
+    """How far a solution may be off, as a fraction of `1 + |x|`: 1e-10 in float64, 1e-5 below."""
+    return 1e-10 if dtype == torch.float64 else 1e-5
+
+
+def invert_monotone(
+    function: Callable[[Tensor], tuple[Tensor, Tensor]], target: Tensor, low: Tensor, high: Tensor
+) -> Tensor:
+    """Solve `function(x) = target` for each number, where the function increases.
+
+    Newton steps that stay inside a bracket, with every third step a bisection, so that the bracket halves
+    whatever the function does. First derivatives with respect to the target and to whatever the function
+    closes over are exact.
+
+    Args:
+        function: Maps numbers of target's shape to their values and derivatives, number by number.
+        target: What the values must be.
+        low: Numbers at or below the solution, of target's shape.
+        high: Numbers at or above it.
+
+    Returns:
+        The solutions, to `tolerance_of(target.dtype)`.
+    """
+    with torch.no_grad():
+        tolerance = tolerance_of(target.dtype)
+        x = (low + high) / 2
+        for iteration in range(MAX_ITERATIONS):
+            value, slope = function(x)
+            error = value - target
+            low, high = torch.where(error < 0, x, low), torch.where(error > 0, x, high)
+            newton = x - error / slope
+            close = (newton - x).abs() <= tolerance * (1 + x.abs())
+            inside = (newton >= low) & (newton <= high) & (iteration % 3 != 2)
+            x = torch.where(close | inside, newton, (low + high) / 2)
+            if not (~close & (high - low > tolerance * (1 + x.abs()))).any():
+                break
+    value, slope = function(x)
+    return x - (value - target) / slope.detach()
+
+
+def invert_contraction(function: Callable[[Tensor], Tensor], z: Tensor, lipschitz: float) -> Tensor:
+    """Solve `x + function(x) = z` for each item of a batch, where the function contracts.
+
+    Iterates `x <- z - function(x)`. A step of length s leaves at most `s L / (1 - L)` to go, L being the
+    Lipschitz constant, so that the stated tolerance is kept, not hoped for. First derivatives with respect to
+    z and to whatever the function closes over are exact: the gradient g of x becomes the v with `v + J^T v =
+    g`, solved the same way.
+
+    Args:
+        function: Maps `(B, ...)` to the same shape, each item by itself.
+        z: `(B, ...)`.
+        lipschitz: Bound on the function's Lipschitz constant in the Euclidean norm, below 1.
+
+    Returns:
+        The solutions, to `tolerance_of(z.dtype)` in the Euclidean norm of each item.
+
+    Raises:
+        RuntimeError: It does not converge, so that the bound does not hold.
+    """
+    # The first step is taken with gradients: what the function caches must not lose its graph.
+    start = z - function(z)
+    with torch.no_grad():
+        x = _iterate(lambda x: z - function(x), start, lipschitz)
+    if not torch.is_grad_enabled():
+        return x
+    result = z - function(x)
+    if result.requires_grad:
+        x = x.detach().requires_grad_()
+        with torch.enable_grad():
+            value = function(x)
+
+        def solve(gradient: Tensor) -> Tensor:
+            def pull(v: Tensor) -> Tensor:
+                return gradient - torch.autograd.grad(value, x, v, retain_graph=True)[0]
+
+            return _iterate(pull, gradient, lipschitz)
+
+        result.register_hook(solve)
+        # A derivative with respect to the solution itself must not meet the hook.
+        result = result.clone()
+    return result
+
+
+def _iterate(step: Callable[[Tensor], Tensor], x: Tensor, lipschitz: float) -> Tensor:
+    tolerance = tolerance_of(x.dtype) * (1 - lipschitz) / lipschitz
+    # Rounding alone moves x this far: asking for less would never end.
+    floor = 4 * torch.finfo(x.dtype).eps
+    for _ in range(MAX_ITERATIONS):
+        following = step(x)
+        moved = (following - x).flatten(1).norm(dim=1) / (1 + x.flatten(1).norm(dim=1))
+        x = following
+        if not (moved > max(tolerance, floor)).any():
+            return x
+    raise RuntimeError(
+        f"no fixed point after {MAX_ITERATIONS} iterations, the last of which moved {moved.max():.1e}; "
+        f"the function does not contract by {lipschitz} as it was said to"
+    )
