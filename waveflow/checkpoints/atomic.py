@@ -30,9 +30,7 @@ def atomic_directory(directory: str | os.PathLike[str]) -> Iterator[Path]:
     staging = target.parent / f".{target.name}.{secrets.token_hex(4)}.partial"
     try:
         if target.exists() and not target.is_dir():
-            raise CheckpointError(
-                f"{target} is a file, expected a directory or nothing; choose another place"
-            )
+            raise CheckpointError(f"{target} is a file, expected a directory or nothing; choose another place")
         target.parent.mkdir(parents=True, exist_ok=True)
         staging.mkdir()
         yield staging
@@ -47,6 +45,20 @@ def atomic_directory(directory: str | os.PathLike[str]) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def entries(directory: str | os.PathLike[str]) -> set[str]:
+    """Names in a directory; none where there is no directory.
+
+    Raises:
+        CheckpointError: The place may not be looked at.
+    """
+    try:
+        return set(os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+    except OSError as error:
+        raise CheckpointError(f"cannot look into {directory}: {error.strerror}; choose another place") from error
 
 
 def _put_in_place(staging: Path, target: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from waveflow.audio.mel import MelConfig
 from waveflow.checkpoints import native, nemo
+from waveflow.checkpoints.atomic import entries
 from waveflow.checkpoints.errors import CheckpointError
 from waveflow.checkpoints.foreign import Foreign, read_foreign
 from waveflow.checkpoints.nvidia import read_waveglow
@@ -92,7 +93,7 @@ def convert(
         ValueError: The destination exists, or the mel contract is not one.
     """
     destination = Path(destination)
-    if destination.exists() and not overwrite and (not destination.is_dir() or any(destination.iterdir())):
+    if not overwrite and (entries(destination) or destination.is_file()):
         raise ValueError(f"{destination} exists; choose another place, or say overwrite=True (--overwrite)")
     foreign = read_foreign(source)
     found = read_waveglow(foreign.tensors, str(source))
@@ -147,9 +148,7 @@ def _mel_contract(
     if contract["n_mels"] != n_mels:
         raise CheckpointError(f"{name} takes mels of {n_mels} bands, but mel has n_mels={contract['n_mels']}")
     changes = {"sample_rate": sample_rate, "hop_length": hop_length}
-    return MelConfig.from_dict(
-        {**contract, **{key: value for key, value in changes.items() if value is not None}}
-    )
+    return MelConfig.from_dict({**contract, **{key: value for key, value in changes.items() if value is not None}})
 
 
 def _notes(model: WaveGlow, generation: int, swap_halves: bool, hop_length: int | None) -> list[str]:

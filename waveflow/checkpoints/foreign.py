@@ -49,14 +49,10 @@ def read_foreign(path: str | os.PathLike[str]) -> Foreign:
     """
     path = Path(path)
     if path.is_dir():
-        raise CheckpointError(
-            f"{path} is a directory, expected a file; a native checkpoint needs no conversion"
-        )
+        raise CheckpointError(f"{path} is a directory, expected a file; a native checkpoint needs no conversion")
     try:
         with path.open("rb") as stream:
-            sha256 = (
-                hashlib.file_digest(stream, "sha256") if hasattr(hashlib, "file_digest") else _digest(stream)
-            )
+            sha256 = hashlib.file_digest(stream, "sha256") if hasattr(hashlib, "file_digest") else _digest(stream)
             found = _read(stream, str(path))
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
@@ -92,9 +88,7 @@ def _read_torch(stream: BinaryIO, name: str) -> Foreign:
     root, container = read_torch_file(stream, name)
     model, facts = root, {}
     if isinstance(root, dict):
-        model = next(
-            (root[key] for key in ("model", "state_dict") if isinstance(root.get(key), (Record, dict))), root
-        )
+        model = next((root[key] for key in ("model", "state_dict") if isinstance(root.get(key), (Record, dict))), root)
         facts = {key: root[key] for key in _FACTS if type(root.get(key)) in (int, float)}
     if isinstance(model, Record):
         stored, contents = _flatten(model, name), f"pickled {model.name} object"
@@ -102,18 +96,14 @@ def _read_torch(stream: BinaryIO, name: str) -> Foreign:
         stored, contents = model, "state dict"
     else:
         raise CheckpointError(f"{name} holds a {type(model).__name__}, expected a model or its state dict")
-    strange = [
-        key for key, value in stored.items() if type(key) is not str or not isinstance(value, StoredTensor)
-    ]
+    strange = [key for key, value in stored.items() if type(key) is not str or not isinstance(value, StoredTensor)]
     if strange or not stored:
         what = f"{str(strange[0])[:200]!r} is no tensor" if strange else "it is empty"
         raise CheckpointError(
             f"{name} is no state dict: {what}; "
             "expected a model, or its state dict, plain or under 'model' or 'state_dict'"
         )
-    return Foreign(
-        f"{container} of a {contents}", {key: value.tensor() for key, value in stored.items()}, "", facts
-    )
+    return Foreign(f"{container} of a {contents}", {key: value.tensor() for key, value in stored.items()}, "", facts)
 
 
 def _flatten(module: Record, name: str) -> dict[str, Any]:
@@ -129,16 +119,10 @@ def _flatten(module: Record, name: str) -> dict[str, Any]:
         count += 1
         parts = [record.state.get(key) if isinstance(record, Record) else None for key in _PARTS]
         if count > _MAX_MODULES or depth > _MAX_DEPTH or not all(isinstance(part, dict) for part in parts):
-            raise damaged(
-                name, f"the object at {prefix[:200] or 'its root'!r} is no module, or is nested without end"
-            )
+            raise damaged(name, f"the object at {prefix[:200] or 'its root'!r} is no module, or is nested without end")
         parameters, buffers, modules = parts
-        found |= {
-            f"{prefix}{key}": value for key, value in (parameters | buffers).items() if value is not None
-        }
-        queue += [
-            (f"{prefix}{key}.", value, depth + 1) for key, value in modules.items() if value is not None
-        ]
+        found |= {f"{prefix}{key}": value for key, value in (parameters | buffers).items() if value is not None}
+        queue += [(f"{prefix}{key}.", value, depth + 1) for key, value in modules.items() if value is not None]
     return found
 
 

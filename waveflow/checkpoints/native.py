@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from waveflow._version import __version__
-from waveflow.checkpoints.atomic import atomic_directory
+from waveflow.checkpoints.atomic import atomic_directory, entries
 from waveflow.checkpoints.errors import CheckpointError
 from waveflow.models import MODELS, MelFlow, build, config_to_dict, model_name
 
@@ -139,9 +139,7 @@ def read_facts(directory: str | os.PathLike[str]) -> dict[str, Any]:
         )
     for key, kind in _FACTS.items():
         if not isinstance(facts.get(key), kind):
-            raise CheckpointError(
-                f"{path} has {key}={facts.get(key)!r}, expected a {kind.__name__}; {_AGAIN}"
-            )
+            raise CheckpointError(f"{path} has {key}={facts.get(key)!r}, expected a {kind.__name__}; {_AGAIN}")
     if facts["model"] not in MODELS:
         raise CheckpointError(
             f"{path} names the model {facts['model']!r}, waveflow {__version__} has {[*MODELS]}; "
@@ -160,9 +158,7 @@ def portable(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
     if not value.is_floating_point():
         return value.cpu().clone()
     if not value.isfinite().all():
-        raise CheckpointError(
-            f"{name} has NaN or infinite values, expected none; save a state from before them"
-        )
+        raise CheckpointError(f"{name} has NaN or infinite values, expected none; save a state from before them")
     cast = value.to("cpu", dtype or value.dtype, copy=True).contiguous()
     if not cast.isfinite().all():
         raise CheckpointError(
@@ -172,8 +168,7 @@ def portable(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
 
 
 def _refuse_to_replace_others(directory: Path) -> None:
-    held = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
-    if others := sorted(held - {CONFIG, WEIGHTS}):
+    if others := sorted(entries(directory) - {CONFIG, WEIGHTS}):
         raise CheckpointError(
             f"{directory} holds {_some(others)}, which replacing it would delete; choose a directory that is "
             "new or holds a checkpoint alone"

@@ -60,9 +60,7 @@ def read_archive(stream: BinaryIO, name: str) -> tuple[dict[str, Any], BinaryIO]
     except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as error:
         raise damaged(name, error) from error
     if missing := sorted(_MAX_BYTES.keys() - contents.keys()):
-        raise CheckpointError(
-            f"{name} is a tar archive without {missing[0]}; expected what NeMo's save_to writes"
-        )
+        raise CheckpointError(f"{name} is a tar archive without {missing[0]}; expected what NeMo's save_to writes")
     return _parse(contents[_CONFIG], name), io.BytesIO(contents[_WEIGHTS])
 
 
@@ -79,16 +77,12 @@ def _read_members(stream: BinaryIO, name: str) -> dict[str, bytes]:
                     "plain file: it may be malicious; nothing was unpacked"
                 )
             if count >= _MAX_MEMBERS or member.size > _MAX_BYTES[_WEIGHTS]:
-                raise CheckpointError(
-                    f"{name} has too many or too large entries for a WaveGlow; nothing was unpacked"
-                )
+                raise CheckpointError(f"{name} has too many or too large entries for a WaveGlow; nothing was unpacked")
             key = str(path)
             if key not in _MAX_BYTES:
                 continue
             if key in contents or member.size > _MAX_BYTES[key]:
-                raise CheckpointError(
-                    f"{name} has {key} twice or too large; expected what NeMo's save_to writes"
-                )
+                raise CheckpointError(f"{name} has {key} twice or too large; expected what NeMo's save_to writes")
             contents[key] = archive.extractfile(member).read()
     return contents
 
@@ -125,9 +119,7 @@ def read_mel(config: dict[str, Any], n_mels: int, name: str) -> MelConfig:
         changes[ours] = value
     for theirs, (expected, default) in _FIXED.items():
         if (value := settings.get(theirs, default)) != expected:
-            raise CheckpointError(
-                f"{name} has {theirs}={value!r} in {_CONFIG}, only {expected!r} is done; {remedy}"
-            )
+            raise CheckpointError(f"{name} has {theirs}={value!r} in {_CONFIG}, only {expected!r} is done; {remedy}")
     if changes["n_fft"] is None:
         changes["n_fft"] = 2 ** (int(changes["win_length"]) - 1).bit_length()
     changes["pad_to"] = changes["pad_to"] or 1

@@ -77,15 +77,11 @@ def read_waveglow(tensors: dict[str, Tensor], name: str) -> FoundWaveGlow:
     for theirs, ours, shape, is_normed in _layout(config):
         found = convolutions.pop(theirs, {})
         _check(found, theirs, shape, has_bias=not theirs.startswith("convinv."), name=name)
-        found = {
-            part: value.to(torch.promote_types(value.dtype, torch.float32)) for part, value in found.items()
-        }
+        found = {part: value.to(torch.promote_types(value.dtype, torch.float32)) for part, value in found.items()}
         normed |= "g" in found
         weights.update(_named(found, ours, is_normed))
     if convolutions:
-        raise CheckpointError(
-            f"{name} has {_some(convolutions)}, which WaveGlow has not; it is another model"
-        )
+        raise CheckpointError(f"{name} has {_some(convolutions)}, which WaveGlow has not; it is another model")
     return FoundWaveGlow(config, weights, generation, normed, next(iter(tensors.values())).dtype)
 
 
@@ -115,9 +111,7 @@ def _strip_prefix(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
         )
     prefix = anchors[0].removesuffix("upsample.weight")
     if others := [key for key in tensors if not key.startswith(prefix)]:
-        raise CheckpointError(
-            f"{name} has {_some(others)} beside {prefix}upsample.weight; save the WaveGlow alone"
-        )
+        raise CheckpointError(f"{name} has {_some(others)} beside {prefix}upsample.weight; save the WaveGlow alone")
     return {key.removeprefix(prefix): value for key, value in tensors.items()}
 
 
@@ -131,17 +125,13 @@ def _group(tensors: dict[str, Tensor], name: str) -> dict[str, Convolution]:
         if _LEAVES[leaf] in parts:
             raise CheckpointError(f"{name} has the weight norm of {key!r} twice, in two forms; keep one")
         if not value.is_floating_point() or not value.isfinite().all():
-            raise CheckpointError(
-                f"{name} has NaN, infinite or integer values in {key!r}; find a sound checkpoint"
-            )
+            raise CheckpointError(f"{name} has NaN, infinite or integer values in {key!r}; find a sound checkpoint")
         parts[_LEAVES[leaf]] = value
     return convolutions
 
 
 def _count(convolutions: dict[str, Convolution], stem: str, name: str) -> int:
-    found = {
-        int(m[1]) for key in convolutions if (m := re.fullmatch(re.escape(stem) + r"(\d{1,4})(\..*)?", key))
-    }
+    found = {int(m[1]) for key in convolutions if (m := re.fullmatch(re.escape(stem) + r"(\d{1,4})(\..*)?", key))}
     if missing := set(range(max(found, default=0) + 1)) - found:
         raise CheckpointError(f"{name} lacks {stem}{min(missing)}; get the whole file")
     return len(found)
@@ -168,9 +158,7 @@ def _joined(convolutions: dict[str, Convolution], keys: list[str], name: str) ->
         raise CheckpointError(f"{name} lacks {_some(missing)}; get the whole file")
     parts = [convolutions.pop(key) for key in keys]
     if any(part.keys() != parts[0].keys() for part in parts):
-        raise CheckpointError(
-            f"{name} has weight norm or bias in some of {_some(keys)} only; get the whole file"
-        )
+        raise CheckpointError(f"{name} has weight norm or bias in some of {_some(keys)} only; get the whole file")
     try:
         return {leaf: torch.cat([part[leaf] for part in parts]) for leaf in parts[0]}
     except RuntimeError as error:
@@ -182,9 +170,7 @@ def _infer(convolutions: dict[str, Convolution], n_flows: int, n_layers: int, na
         parts = convolutions.get(key, {})
         weight = parts.get("weight", parts.get("v"))
         if weight is None or weight.dim() != 3:
-            raise CheckpointError(
-                f"{name} lacks {key}.weight, or it has not 3 dimensions; get the whole file"
-            )
+            raise CheckpointError(f"{name} lacks {key}.weight, or it has not 3 dimensions; get the whole file")
         return tuple(weight.shape)
 
     widths = [shape(f"convinv.{k}.conv")[0] for k in range(n_flows)]
@@ -216,9 +202,7 @@ def _widths(config: dict[str, int]) -> list[int]:
 
 
 def _config_of(model: WaveGlow) -> dict[str, int]:
-    config = {
-        key: getattr(model.config, key) for key in ("n_flows", "n_group", "n_early_every", "n_early_size")
-    }
+    config = {key: getattr(model.config, key) for key in ("n_flows", "n_group", "n_early_every", "n_early_size")}
     config |= {key: getattr(model.config, key) for key in ("n_channels", "n_layers", "kernel_size")}
     kernel = model.upsample.conv.kernel_size[0]
     return {**config, "n_mels": model.config.mel.n_mels, "upsample_kernel_size": kernel}
@@ -277,6 +261,4 @@ def _normed(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 def _some(keys: Any) -> str:
     keys = sorted(keys)
-    return (
-        ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "") if keys else "nothing"
-    )
+    return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "") if keys else "nothing"

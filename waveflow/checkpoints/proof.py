@@ -108,9 +108,7 @@ def _round_trip(model: MelFlow, audio: Tensor, mel: Tensor) -> tuple[float, floa
     z, log_det = model(audio, mel)
     back, back_log_det = model.inverse_and_log_det(z, mel)
     difference = (back - audio).abs().max()
-    difference = torch.maximum(
-        difference, ((log_det + back_log_det) / log_det.abs().clamp_min(1)).abs().max()
-    )
+    difference = torch.maximum(difference, ((log_det + back_log_det) / log_det.abs().clamp_min(1)).abs().max())
     return float(difference), float(log_det)
 
 

@@ -62,9 +62,7 @@ class StoredTensor:
         for size, stride in zip(self.shape, self.stride):
             count, last = count * size, last + max(size - 1, 0) * stride
         if count and (last >= self.storage.numel or count > self.storage.numel):
-            raise ValueError(
-                f"a tensor of shape {self.shape} reaches outside its {self.storage.numel} values"
-            )
+            raise ValueError(f"a tensor of shape {self.shape} reaches outside its {self.storage.numel} values")
 
     def tensor(self) -> torch.Tensor:
         """The tensor itself, on the CPU; tensors of one storage share memory."""

@@ -107,13 +107,9 @@ class _ZipFile(_File):
             raise CheckpointError(f"{self.name} is a zip archive, but not one that torch.save writes")
         self.root = pickles[0].removesuffix("data.pkl")
         if self.entries[pickles[0]].file_size > MAX_PICKLE_BYTES:
-            raise CheckpointError(
-                f"{self.name} has a pickle of over {MAX_PICKLE_BYTES} bytes; save the model alone"
-            )
+            raise CheckpointError(f"{self.name} has a pickle of over {MAX_PICKLE_BYTES} bytes; save the model alone")
         if f"{self.root}constants.pkl" in self.entries:
-            raise CheckpointError(
-                f"{self.name} is a TorchScript program; save the model's state_dict() alone"
-            )
+            raise CheckpointError(f"{self.name} is a TorchScript program; save the model's state_dict() alone")
         if self.entry("byteorder", b"little") != b"little":
             raise CheckpointError(f"{self.name} is big-endian; save it again on a little-endian machine")
         return read_pickle(io.BytesIO(self.entry("data.pkl")), self.name, self.load_persistent)
@@ -140,9 +136,7 @@ class _LegacyFile(_File):
             raise CheckpointError(f"{self.name} is a pickle, but not one that torch.save writes")
         machine = read_pickle(head, self.name)
         if not isinstance(machine, dict) or machine.get("little_endian") is not True:
-            raise CheckpointError(
-                f"{self.name} is not little-endian; save it again on a little-endian machine"
-            )
+            raise CheckpointError(f"{self.name} is not little-endian; save it again on a little-endian machine")
         value = read_pickle(head, self.name, self.load_persistent)
         keys = read_pickle(head, self.name)
         if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(self.storages):

@@ -66,9 +66,7 @@ def read_pickle(stream: BinaryIO, name: str, load_persistent: Callable[[Any], An
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
             if count > MAX_OPCODES:
-                raise CheckpointError(
-                    f"{name} has a pickle of over {MAX_OPCODES} steps; save the model alone"
-                )
+                raise CheckpointError(f"{name} has a pickle of over {MAX_OPCODES} steps; save the model alone")
             machine.step(opcode.name, argument)
         (value,) = machine.stack
     except CheckpointError:
