@@ -74,7 +74,8 @@ def _npy(path: Path) -> Tensor | dict[str, Tensor]:
     if isinstance(content, np.ndarray):
         return torch.from_numpy(content)
     with content:
-        return {name: torch.from_numpy(content[name]) for name in content.files}
+        numeric = {name: content[name] for name in content.files if content[name].dtype.kind in "fiu"}
+    return {name: torch.from_numpy(array) for name, array in numeric.items()}
 
 
 def _pt(path: Path) -> Tensor | dict[str, Tensor]:

@@ -1,0 +1,87 @@
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from waveflow.audio.mel import MelConfig, MelSpectrogram
+from waveflow.audio.mel_files import read_mel
+from waveflow.cli.main import COMMANDS, LazyCommands, app
+
+
+def test_help_lists_the_commands_and_each_has_an_example(run):
+    code, out, _ = run("--help")
+    assert code == 0
+    listed = [name for name in COMMANDS if f" {name} " in out]
+    assert {"vocode", "mel", "score", "info"} <= set(listed)
+    for name in listed:
+        code, out, _ = run(name, "--help")
+        assert code == 0
+        assert "Example" in out, name
+
+
+def test_every_command_module_is_announced():
+    assert isinstance(app.info.cls, type)
+    assert issubclass(app.info.cls, LazyCommands)
+    from pathlib import Path
+
+    import waveflow.cli as package
+
+    modules = {path.stem for path in Path(package.__file__).parent.glob("*.py")}
+    assert modules - {"__init__", "main", "inputs"} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".pt", ".safetensors"])
+def test_mel_writes_what_the_transform_computes(run, clips, tmp_path, suffix):
+    code, _, err = run("mel", clips, "-o", tmp_path / "mels", "--preset", "hifigan", "--suffix", suffix)
+    assert code == 0, err
+    for clip in clips.glob("*.flac"):
+        audio = torch.from_numpy(soundfile.read(clip, dtype="float32")[0])
+        expected = MelSpectrogram(MelConfig.preset("hifigan"))(audio)
+        torch.testing.assert_close(read_mel(tmp_path / "mels" / f"{clip.stem}{suffix}"), expected)
+
+
+def test_mel_takes_the_contract_of_a_model(run, clips, checkpoint, tmp_path):
+    clip = sorted(clips.glob("*.flac"))[0]
+    assert run("mel", clip, "-o", tmp_path / "a.npy", "-m", checkpoint)[0] == 0
+    assert np.load(tmp_path / "a.npy").shape[0] == 80
+    code, _, err = run("mel", clip, "-o", tmp_path / "b.npy", "-m", checkpoint, "--preset", "vocos")
+    assert code == 2
+    assert "give one" in err
+
+
+def test_score_prints_a_row_a_file_and_flags_the_odd(run, clips, checkpoint):
+    rate = 22050
+    soundfile.write(clips / "silent.wav", np.zeros(rate), rate)
+    soundfile.write(clips / "clipped.wav", np.sign(np.sin(np.arange(rate) / 20)), rate)
+    (clips / "text.wav").write_text("no sound")
+    code, out, err = run("score", clips, "-m", checkpoint, "--json")
+    assert code == 1
+    assert "text.wav" in err
+    found = json.loads(out)
+    flags = {row["path"].rsplit("/")[-1]: row["flags"] for row in found["files"]}
+    assert "silent" in flags["silent.wav"]
+    assert "clipped" in flags["clipped.wav"]
+    assert len(found["files"]) == 5
+    assert list(found["failures"]) == [str(clips / "text.wav")]
+    code, out, _ = run("score", clips / "silent.wav", "-m", checkpoint)
+    assert code == 0
+    assert "bits/sample" in out
+
+
+def test_info_describes_checkpoints_and_sizes(run, checkpoint):
+    code, out, _ = run("info", checkpoint, "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["model"] == "lapglow"
+    assert found["config"]["mel"]["n_mels"] == 80
+    code, out, _ = run("info", "waveglow-256", "--json")
+    assert code == 0
+    assert json.loads(out)["parameters"] == 87_879_272
+
+
+def test_the_version_is_the_packages(run):
+    import waveflow
+
+    assert run("--version")[1].strip() == waveflow.__version__
