@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from waveflow.audio.mel import MelConfig, MelSpectrogram
+from waveflow.inference.project import overlap_add
 
 
 def griffin_lim(
@@ -57,15 +57,15 @@ def griffin_lim(
     angle = 2 * torch.pi * torch.rand(magnitude.shape, generator=generator).to(mel.device)
     spectrum = torch.polar(magnitude, angle)
     previous = torch.zeros_like(spectrum)
+    n_samples = config.samples(mel.shape[-1])
+    # The most samples that still have F frames; centred frames gain one at a whole number of hops.
+    n_framed = n_samples - 1 if config.padding == "center" else n_samples
     for _ in range(n_iterations):
-        projected = transform.spectrum(_overlap_add(spectrum, transform), padded=True)
+        projected = transform.spectrum(overlap_add(spectrum, transform, n_framed))
         moved = projected - momentum / (1 + momentum) * previous
         spectrum = magnitude * torch.sgn(moved)
         previous = projected
-    audio = _overlap_add(spectrum, transform)[:, config.margins[0] :]
-    n_samples = config.samples(mel.shape[-1])
-    audio = functional.pad(audio, (0, max(0, n_samples - audio.shape[-1])))[:, :n_samples]
-    return audio.reshape(*mel.shape[:-2], n_samples)
+    return overlap_add(spectrum, transform, n_samples).reshape(*mel.shape[:-2], n_samples)
 
 
 def _invert_filterbank(filterbank: Tensor, linear: Tensor, n_steps: int) -> Tensor:
@@ -75,20 +75,3 @@ def _invert_filterbank(filterbank: Tensor, linear: Tensor, n_steps: int) -> Tens
     for _ in range(n_steps):
         magnitude = magnitude * target / (filterbank.T @ (filterbank @ magnitude)).clamp(min=1e-12)
     return magnitude
-
-
-def _overlap_add(spectrum: Tensor, transform: MelSpectrogram) -> Tensor:
-    """Least-squares inverse of the spectrum, shape `(B, n_fft + (F - 1) * hop_length)`, margins included."""
-    c = transform.config
-    side = (c.n_fft - c.win_length) // 2
-    window = functional.pad(transform.window, (side, c.n_fft - c.win_length - side))
-    n_frames = spectrum.shape[-1]
-    length = c.n_fft + (n_frames - 1) * c.hop_length
-
-    def fold(frames: Tensor) -> Tensor:
-        folded = functional.fold(frames, (1, length), (1, c.n_fft), stride=(1, c.hop_length))
-        return folded[:, 0, 0]
-
-    audio = fold(torch.fft.irfft(spectrum, c.n_fft, dim=1) * window[:, None])
-    weight = fold(window.square()[None, :, None].expand(1, -1, n_frames))
-    return audio / weight.clamp(min=1e-6)

@@ -1,0 +1,65 @@
+import pytest
+import torch
+
+from waveflow.audio import io
+from waveflow.metrics import find_recordings, match_recordings
+
+
+def put(path, seconds=0.1, rate=8000):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    io.write(path, torch.full((int(seconds * rate),), 0.25), rate)
+    return path
+
+
+def test_files_are_matched_by_stem_whatever_their_format_and_folder(tmp_path):
+    put(tmp_path / "x/a.flac")
+    put(tmp_path / "x/deep/b.wav")
+    put(tmp_path / "y/b.wav")
+    put(tmp_path / "y/a.wav")
+    (tmp_path / "x/notes.txt").write_text("no sound")
+    pairs, alone = match_recordings(tmp_path / "x", tmp_path / "y")
+    assert list(pairs) == ["a", "b"]
+    assert alone == {}
+    clip = pairs["a"]()
+    assert clip.sample_rate == 8000
+    assert torch.equal(clip.reference, clip.synthesis)
+
+
+def test_files_without_a_counterpart_are_named(tmp_path):
+    for name in ("x/a.wav", "x/b.wav", "y/b.wav", "y/c.wav"):
+        put(tmp_path / name)
+    pairs, alone = match_recordings(tmp_path / "x", tmp_path / "y")
+    assert list(pairs) == ["b"]
+    assert alone["a"] == f"{tmp_path / 'x/a.wav'} has no counterpart in {tmp_path / 'y'}"
+    assert alone["c"] == f"{tmp_path / 'y/c.wav'} has no counterpart in {tmp_path / 'x'}"
+
+
+def test_two_files_are_a_pair_whatever_their_names(tmp_path):
+    pairs, alone = match_recordings(put(tmp_path / "a.wav"), put(tmp_path / "b.wav", seconds=0.2))
+    assert list(pairs) == ["a"]
+    assert alone == {}
+    assert len(pairs["a"]().synthesis) == 1600
+
+
+def test_unequal_rates_are_refused_unless_one_is_named(tmp_path):
+    x, y = put(tmp_path / "a.wav", rate=8000), put(tmp_path / "b.wav", rate=16000)
+    with pytest.raises(ValueError, match=r"8000 Hz and .* 16000 Hz; .*--sample-rate 8000"):
+        match_recordings(x, y)[0]["a"]()
+    clip = match_recordings(x, y, sample_rate=8000)[0]["a"]()
+    assert clip.sample_rate == 8000
+    assert len(clip.reference) == len(clip.synthesis) == 800
+
+
+def test_what_cannot_be_matched_is_refused(tmp_path):
+    put(tmp_path / "x/a.wav")
+    put(tmp_path / "y/b.wav")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"no file of .* has the stem of one of"):
+        match_recordings(tmp_path / "x", tmp_path / "y")
+    with pytest.raises(ValueError, match="does not exist"):
+        find_recordings(tmp_path / "z")
+    with pytest.raises(ValueError, match="holds no sound files"):
+        find_recordings(tmp_path / "empty")
+    put(tmp_path / "x/again/a.flac")
+    with pytest.raises(ValueError, match="share the stem by which files are matched"):
+        find_recordings(tmp_path / "x")
