@@ -1,0 +1,269 @@
+"""Densities made of a simple one and a bijection, and the bridge to torch.distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, Normal, OneHotCategorical, Transform, constraints
+
+from waveflow.bijections.base import Bijection
+from waveflow.nn.context import Context, as_context
+
+
+class StandardNormal(nn.Module):
+    """The standard normal over items of a given shape, on the module's device and in its precision.
+
+    Called with the context, which it does not heed, it gives the distribution.
+    """
+
+    def __init__(self, *event_shape: int) -> None:
+        super().__init__()
+        self.register_buffer("loc", torch.zeros(event_shape), persistent=False)
+
+    def forward(self, context: Tensor | Context | None = None) -> Distribution:
+        normal = Normal(self.loc, torch.ones_like(self.loc), validate_args=False)
+        return Independent(normal, self.loc.dim(), validate_args=False)
+
+
+class IndependentSymbols(nn.Module):
+    """Learned probabilities of symbols that do not depend on one another, as one-hot vectors `(B, D, K)`.
+
+    The base of discrete flows: its log-density is linear in the symbols, so that gradients reach the flow.
+    """
+
+    def __init__(self, n_features: int, n_symbols: int) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(n_features, n_symbols))
+
+    def forward(self, context: Tensor | Context | None = None) -> Distribution:
+        return Independent(_Symbols(logits=self.logits, validate_args=False), 1)
+
+
+class _Symbols(OneHotCategorical):
+    def log_prob(self, value: Tensor) -> Tensor:
+        return (value * self.logits).sum(-1)
+
+
+class Flow(nn.Module):
+    """The density of data that a bijection maps to a simple latent.
+
+        log p(x) = log base(f(x)) + log |det df/dx|
+
+    Args:
+        base: A `torch.distributions.Distribution` over one item's latent, without batch shape; or a module
+            that gives one when called with the context, as `StandardNormal` does, which then moves with the
+            flow and may learn.
+        bijection: f, from data to latent.
+    """
+
+    def __init__(self, base: Distribution | nn.Module, bijection: Bijection) -> None:
+        super().__init__()
+        if isinstance(base, Distribution) and base.batch_shape:
+            raise ValueError(
+                f"base has batch shape {tuple(base.batch_shape)}, expected the distribution of one item; "
+                "wrap it in torch.distributions.Independent"
+            )
+        self.base, self.bijection = base, bijection
+
+    def log_prob(self, x: Tensor, context: Tensor | Context | None = None) -> Tensor:
+        """Log-density of each item, nats.
+
+        Args:
+            x: `(B, *event)`; without context any number of leading dimensions, or none.
+            context: Features `(B, ...)`, or one item's `(1, ...)` for all.
+
+        Returns:
+            `(B,)`, or the leading dimensions of x.
+
+        Raises:
+            ValueError: The context's batch is not x's.
+        """
+        base = self._base(context)
+        lead = x.shape[: x.dim() - len(base.event_shape)]
+        z, log_det = self.bijection(x.reshape(-1, *x.shape[len(lead) :]), spread(context, lead.numel()))
+        return (base.log_prob(z) + log_det).view(lead)
+
+    @torch.no_grad()
+    def sample(self, shape: int | Sequence[int] = 1, context: Tensor | Context | None = None) -> Tensor:
+        """Draw items, `(*shape, *event)`, without gradients; arguments as in `rsample`."""
+        lead, context = self._lead(shape, context)
+        z = self._latent(self._base(context), lead)
+        return unflatten(self.bijection.inverse(z, context), lead)
+
+    def rsample(self, shape: int | Sequence[int] = 1, context: Tensor | Context | None = None) -> Tensor:
+        """Draw items, with gradients to the parameters.
+
+        Args:
+            shape: How many, or the leading dimensions.
+            context: Features, one item for each item drawn, or one for all.
+
+        Raises:
+            ValueError: The context's batch is not the number of items.
+            InverseNotAvailable: The bijection has no inverse.
+        """
+        lead, context = self._lead(shape, context)
+        return unflatten(self.bijection.inverse(self._latent(self._base(context), lead), context), lead)
+
+    def rsample_and_log_prob(
+        self, shape: int | Sequence[int] = 1, context: Tensor | Context | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw items and score them in one pass, cheap where only the inverse is; arguments as in `rsample`.
+
+        Returns:
+            Items `(*shape, *event)` and their log-densities `shape`, nats.
+        """
+        lead, context = self._lead(shape, context)
+        base = self._base(context)
+        z = self._latent(base, lead)
+        x, log_det = self.bijection.inverse_and_log_det(z, context)
+        return unflatten(x, lead), (base.log_prob(z) - log_det).view(lead)
+
+    def _base(self, context: Tensor | Context | None) -> Distribution:
+        return self.base if isinstance(self.base, Distribution) else self.base(context)
+
+    @staticmethod
+    def _lead(
+        shape: int | Sequence[int], context: Tensor | Context | None
+    ) -> tuple[torch.Size, Tensor | Context | None]:
+        lead = torch.Size([shape] if isinstance(shape, int) else shape)
+        return lead, spread(context, lead.numel())
+
+    @staticmethod
+    def _latent(base: Distribution, lead: torch.Size) -> Tensor:
+        # A base that the context told has the batch already.
+        shape = torch.Size() if base.batch_shape else torch.Size([lead.numel()])
+        return base.rsample(shape) if torch.is_grad_enabled() else base.sample(shape)
+
+
+class BijectionTransform(Transform):
+    """A bijection as a torch transform from latent to data, which is what `TransformedDistribution` applies.
+
+    Args:
+        bijection: From data to latent.
+        context: Told with every call.
+        event_dim: Dimensions of one item.
+        cache_size: 1 to remember the last pair and its determinant, so that scoring what was just drawn, or asking for
+            the determinant of what was just mapped, computes nothing anew.
+    """
+
+    bijective = True
+
+    def __init__(
+        self,
+        bijection: Bijection,
+        context: Tensor | Context | None = None,
+        event_dim: int = 1,
+        cache_size: int = 0,
+    ) -> None:
+        super().__init__(cache_size=cache_size)
+        self.bijection, self.context, self.n_event_dims = bijection, context, event_dim
+        self.domain = self.codomain = constraints.independent(constraints.real, event_dim)
+        self._scored: tuple[Tensor | None, Tensor | None] = (None, None)
+
+    def with_cache(self, cache_size: int = 1) -> Transform:
+        return BijectionTransform(self.bijection, self.context, self.n_event_dims, cache_size)
+
+    def _call(self, x: Tensor) -> Tensor:
+        items, lead = self._items(x)
+        return unflatten(self.bijection.inverse(items, spread(self.context, len(items))), lead)
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        latent, log_det = self._score(y)
+        if self._cache_size:
+            # The determinant comes with this pass, and torch asks for it next.
+            self._scored = (y, log_det)
+        return latent
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        scored, log_det = self._scored
+        return -(log_det if scored is y else self._score(y)[1])
+
+    def _score(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        items, lead = self._items(y)
+        latent, log_det = self.bijection(items, spread(self.context, len(items)))
+        return unflatten(latent, lead), log_det.view(lead)
+
+    def _items(self, x: Tensor) -> tuple[Tensor, torch.Size]:
+        lead = x.shape[: x.dim() - self.n_event_dims]
+        return x.reshape(-1, *x.shape[len(lead) :]), lead
+
+
+class TransformBijection(Bijection):
+    """A transform of torch.distributions, or of zuko, as a bijection.
+
+    Torch's transforms go from latent to data, so that forward is the transform's inverse. Zuko's flows hold
+    transforms from data to latent: give the `.inv` of those.
+
+    Args:
+        transform: A `Transform`; or a module that gives one when called with the context's features, such as
+            zuko's lazy transforms, whose parameters then learn.
+    """
+
+    def __init__(self, transform: Transform | nn.Module) -> None:
+        super().__init__()
+        self.transform = transform
+
+    def forward(self, x: Tensor, context: Tensor | Context | None = None, /) -> tuple[Tensor, Tensor]:
+        """Map `(B, *event)` to latent.
+
+        Raises:
+            ValueError: The transform is not bijective.
+        """
+        # Asked of the inverse itself, which zuko computes in one pass where it is the fast direction.
+        to_latent = self._transform(context).inv
+        z = to_latent(x)
+        return z, per_item(to_latent.log_abs_det_jacobian(x, z))
+
+    def inverse(self, z: Tensor, context: Tensor | Context | None = None, /) -> Tensor:
+        return self._transform(context)(z)
+
+    def inverse_and_log_det(self, z: Tensor, context: Tensor | Context | None = None, /) -> tuple[Tensor, Tensor]:
+        transform = self._transform(context)
+        x = transform(z)
+        return x, per_item(transform.log_abs_det_jacobian(z, x))
+
+    def _transform(self, context: Tensor | Context | None) -> Transform:
+        given = self.transform
+        transform = given if isinstance(given, Transform) else given(as_context(context).features)
+        if not transform.bijective:
+            raise ValueError(f"{transform} is not bijective, so that it has no density; choose one that is")
+        return transform
+
+
+def as_transform(
+    bijection: Bijection, context: Tensor | Context | None = None, event_dim: int = 1, cache_size: int = 0
+) -> Transform:
+    """A bijection as a transform from latent to data, for `torch.distributions.TransformedDistribution`."""
+    return BijectionTransform(bijection, context, event_dim, cache_size)
+
+
+def from_transform(transform: Transform | nn.Module) -> Bijection:
+    """A transform from latent to data, of torch or zuko, as a bijection from data to latent."""
+    return TransformBijection(transform)
+
+
+def per_item(log_det: Tensor) -> Tensor:
+    """Add up a log-determinant over all but the batch, in float32 or better."""
+    return log_det.to(torch.promote_types(log_det.dtype, torch.float32)).reshape(len(log_det), -1).sum(1)
+
+
+def unflatten(items: Tensor, lead: torch.Size) -> Tensor:
+    """Give items `(B, *event)` their leading dimensions back."""
+    return items.view(*lead, *items.shape[1:])
+
+
+def spread(context: Tensor | Context | None, n: int) -> Tensor | Context | None:
+    """The context of each of n items, given one for each or one for all."""
+    if context is None:
+        return None
+    told = []
+    for tensor in as_context(context):
+        if tensor is not None and len(tensor) not in (1, n):
+            raise ValueError(
+                f"context is of {len(tensor)} items, but there are {n} items of data; "
+                "give one for each, repeated for repeated draws, or one for all"
+            )
+        told.append(tensor if tensor is None or len(tensor) == n else tensor.expand(n, *tensor.shape[1:]))
+    return Context(*told) if isinstance(context, Context) else told[0]
