@@ -129,9 +129,7 @@ class SegmentDataset(_MelDataset):
         cache_bytes: int = 1 << 30,
     ) -> None:
         if mels is not None and (not aligned or gain_share):
-            raise ValueError(
-                "paired mels fit the recording as it is; set aligned=True and gain_share=0 with mels"
-            )
+            raise ValueError("paired mels fit the recording as it is; set aligned=True and gain_share=0 with mels")
         if segment < 1:
             raise ValueError(f"segment is {segment}, expected at least one sample")
         self.segment, self.aligned = segment, aligned
@@ -221,9 +219,7 @@ class UtteranceDataset(_MelDataset):
         whole = (manifest if isinstance(manifest, Manifest) else Manifest.read(manifest)).split(split)
         fitting = [entry for entry in whole.entries if entry.n_samples >= max(multiple, mel.hop_length)]
         if not fitting:
-            raise ValueError(
-                f"every recording of the {split} split of {whole.folder} is shorter than a mel frame"
-            )
+            raise ValueError(f"every recording of the {split} split of {whole.folder} is shorter than a mel frame")
         chosen = sorted(fitting, key=lambda entry: hashlib.sha256(entry.id.encode()).digest())[:clips]
         super().__init__(
             Manifest(whole.folder, tuple(sorted(chosen, key=lambda entry: entry.id))), mel, mels, cache_bytes

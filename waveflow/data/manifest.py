@@ -59,8 +59,7 @@ def split_of(id: str, validation: float, test: float, seed: int = 0) -> str:
     """
     if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
         raise ValueError(
-            f"validation {validation} and test {test} are shares of the corpus: each at least 0, together "
-            "below 1"
+            f"validation {validation} and test {test} are shares of the corpus: each at least 0, together below 1"
         )
     digest = hashlib.sha256(f"{seed}:{id}".encode()).digest()
     u = int.from_bytes(digest[:8], "big") / 2**64
@@ -92,9 +91,7 @@ class Manifest:
             try:
                 entries.append(_entry(line))
             except (TypeError, ValueError) as error:
-                raise ValueError(
-                    f"{path}, line {number}: {error}; run `waveflow preprocess` again"
-                ) from error
+                raise ValueError(f"{path}, line {number}: {error}; run `waveflow preprocess` again") from error
         if not entries:
             raise ValueError(f"{path} lists no recordings; see report.json beside it for the reasons")
         return cls(path.parent, tuple(entries))

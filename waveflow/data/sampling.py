@@ -60,11 +60,7 @@ class SegmentSampling:
 @functools.lru_cache(maxsize=4)
 def _draws(seed: int, epoch: int, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     # Raw Philox words, as numpy keeps those the same between versions, and its permutations not.
-    raw = (
-        np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64))
-        .random_raw(4 * length)
-        .reshape(4, length)
-    )
+    raw = np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64)).random_raw(4 * length).reshape(4, length)
     uniform = (raw[1:] >> np.uint64(11)).astype(np.float64) * 2.0**-53
     return np.argsort(raw[0], kind="stable"), uniform[0], uniform[1], uniform[2]
 
@@ -92,8 +88,7 @@ class StepSampler(Sampler[list[int]]):
     ) -> None:
         if batch_size < 1 or batch_size % world_size or not 0 <= rank < world_size:
             raise ValueError(
-                f"batch_size {batch_size} cannot be shared out to {world_size} processes; make it a "
-                "multiple of that"
+                f"batch_size {batch_size} cannot be shared out to {world_size} processes; make it a multiple of that"
             )
         self.batch_size, self.start, self.stop = batch_size, start, stop
         self.rank, self.world_size = rank, world_size
@@ -101,9 +96,7 @@ class StepSampler(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         step = self.start
         while self.stop is None or step < self.stop:
-            yield list(
-                range(step * self.batch_size + self.rank, (step + 1) * self.batch_size, self.world_size)
-            )
+            yield list(range(step * self.batch_size + self.rank, (step + 1) * self.batch_size, self.world_size))
             step += 1
 
     def __len__(self) -> int:
