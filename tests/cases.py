@@ -11,6 +11,7 @@ from waveflow.nn.convnet import ConvNet
 from waveflow.nn.lipschitz import LipschitzMLP
 from waveflow.nn.made import MADE
 from waveflow.nn.mlp import MLP, TimedMLP
+from waveflow.nn.wavenet2d import WaveNet2D
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class Case:
 
 def wavenet(in_channels: int, out_channels: int, context_channels: int = 0) -> WaveNet:
     return WaveNet(in_channels, out_channels, context_channels=context_channels, n_channels=6, n_layers=2)
+
+
+def wavenet2d() -> WaveNet2D:
+    return WaveNet2D(1, 2, context_channels=3, n_channels=6, n_layers=3, height_dilations=[1, 2, 1])
 
 
 def fixed_linear() -> b.FixedLinear:
@@ -112,6 +117,15 @@ CASES = [
         lambda: b.AdditiveCoupling(wavenet(2, 2, 3)),
         (4, 5),
         (3, 5),
+        positions=5,
+        autocast=True,
+    ),
+    Case("permutation", lambda: b.Permutation([2, 0, 3, 1]), (4, 5), positions=5, autocast=True),
+    Case(
+        "height-autoregressive",
+        lambda: b.HeightAutoregressive(wavenet2d(), [2, 0, 3, 1]),
+        (4, 5),
+        (12, 5),
         positions=5,
         autocast=True,
     ),

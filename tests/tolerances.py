@@ -43,3 +43,14 @@ GOLDEN_SQUEEZEWAVE = {
     "grad_norm": 1e-4,
     "statistics": 1e-5,
 }
+
+GOLDEN_WAVEFLOW = {
+    # The reference's own float32 error is at most 4.4e-7 in each.
+    "z": 1e-5,
+    "log_s": 1e-5,
+    "log_det": 1e-5,
+    "loss": 1e-5,
+    "audio": 1e-5,
+    "gradient": 5e-5,
+    "grad_norm": 1e-4,
+}

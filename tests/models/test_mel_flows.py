@@ -16,6 +16,7 @@ TINY = {
     "waveglow": {"n_flows": 3, "n_group": 4, "n_early_every": 2, "n_channels": 6, "n_layers": 2},
     "lapglow": {"n_flows": 2, "n_channels": 6, "dilations": [1, 2]},
     "squeezewave": {"n_flows": 3, "n_group": 8, "n_early_size": 2, "n_channels": 6, "n_layers": 2},
+    "waveflow": {"n_flows": 3, "n_group": 8, "n_channels": 6, "n_layers": 3, "n_layers_per_cycle": 2},
 }
 every = pytest.mark.parametrize("name", TINY)
 

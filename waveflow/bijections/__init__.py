@@ -9,10 +9,12 @@ from waveflow.bijections.coupling import AdditiveCoupling, AffineCoupling, Coupl
 from waveflow.bijections.discrete import DiscreteAutoregressive
 from waveflow.bijections.elementwise import AffineMap, Elementwise, GatedMap, ShiftMap
 from waveflow.bijections.glow import Glow, GlowStep, Squeeze2d
+from waveflow.bijections.height_autoregressive import HeightAutoregressive
 from waveflow.bijections.inverse import Inverse
 from waveflow.bijections.linear import FixedLinear, InvertibleConv1x1, InvertibleConv1x1LU
 from waveflow.bijections.neural_autoregressive import NAF, SigmoidalMap
 from waveflow.bijections.nice import NICE
+from waveflow.bijections.permutation import Permutation
 from waveflow.bijections.planar import Planar
 from waveflow.bijections.radial import Radial
 from waveflow.bijections.realnvp import ImageRealNVP, MaskedCoupling, RealNVP
@@ -44,6 +46,7 @@ __all__ = [
     "GatedMap",
     "Glow",
     "GlowStep",
+    "HeightAutoregressive",
     "ImageRealNVP",
     "Inverse",
     "InverseNotAvailable",
@@ -52,6 +55,7 @@ __all__ = [
     "LappedSqueeze",
     "MaskedAutoregressive",
     "MaskedCoupling",
+    "Permutation",
     "Planar",
     "Radial",
     "RealNVP",

@@ -4,6 +4,7 @@ from waveflow.models.base import MelContext, MelFlow
 from waveflow.models.lapglow import LapGlow, LapGlowConfig
 from waveflow.models.registry import MODELS, SIZES, build, config_from_dict, config_to_dict, model_name
 from waveflow.models.squeezewave import SqueezeWave, SqueezeWaveConfig
+from waveflow.models.waveflow import WaveFlow, WaveFlowConfig
 from waveflow.models.waveglow import WaveGlow, WaveGlowConfig
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     "MelFlow",
     "SqueezeWave",
     "SqueezeWaveConfig",
+    "WaveFlow",
+    "WaveFlowConfig",
     "WaveGlow",
     "WaveGlowConfig",
     "build",

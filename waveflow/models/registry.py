@@ -10,12 +10,14 @@ from waveflow.audio.mel import MelConfig
 from waveflow.models.base import MelFlow
 from waveflow.models.lapglow import LapGlow, LapGlowConfig
 from waveflow.models.squeezewave import SqueezeWave, SqueezeWaveConfig
+from waveflow.models.waveflow import WaveFlow, WaveFlowConfig
 from waveflow.models.waveglow import WaveGlow, WaveGlowConfig
 
 MODELS: dict[str, tuple[type[MelFlow], type]] = {
     "waveglow": (WaveGlow, WaveGlowConfig),
     "lapglow": (LapGlow, LapGlowConfig),
     "squeezewave": (SqueezeWave, SqueezeWaveConfig),
+    "waveflow": (WaveFlow, WaveFlowConfig),
 }
 
 SIZES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -29,6 +31,10 @@ SIZES: dict[str, tuple[str, dict[str, Any]]] = {
     "squeezewave-128s": ("squeezewave", {"n_group": 128, "n_channels": 128}),
     "squeezewave-64l": ("squeezewave", {"n_group": 256, "n_channels": 256}),
     "squeezewave-64s": ("squeezewave", {"n_group": 256, "n_channels": 128}),
+    "waveflow-64": ("waveflow", {"n_channels": 64}),
+    "waveflow-96": ("waveflow", {"n_channels": 96}),
+    "waveflow-128": ("waveflow", {"n_channels": 128}),
+    "waveflow-256": ("waveflow", {"n_channels": 256}),
 }
 
 

@@ -1,0 +1,91 @@
+"""From the mel's frame rate to the sample rate by transposed convolutions over bands and time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm as weight_normed
+
+SLOPE = 0.4
+
+
+class MelUpsample2d(nn.Module):
+    """Bring a mel to the sample rate: each layer multiplies the rate, looks one band up and down, and rectifies.
+
+        h_{i+1} = leaky_relu(conv_i(h_i)),   kernel 3 x 2 s_i, stride 1 x s_i
+
+    A sample is told by frames up to one and a half hops away on each side.
+
+    Source: ClariNet (arXiv:1807.07281); used in FloWaveNet (arXiv:1811.02155) and WaveFlow (arXiv:1912.01219).
+
+    Args:
+        factors: The s_i; their product is the hop.
+    """
+
+    def __init__(self, factors: Sequence[int]) -> None:
+        super().__init__()
+        self.factors = tuple(factors)
+        self.convs = nn.ModuleList(
+            weight_normed(nn.ConvTranspose2d(1, 1, (3, 2 * s), stride=(1, s), padding=(1, s // 2)))
+            for s in self.factors
+        )
+
+    def forward(self, mel: Tensor, n_frames: Tensor | None = None) -> Tensor:
+        """Map `(B, n_mels, F)` to `(B, n_mels, F * hop_length)`.
+
+        Where `n_frames` `(B,)` is given, what lies beyond an item's frames is silent, as beyond the end of an
+        item alone.
+        """
+        h = mel[:, None]
+        for conv, factor in zip(self.convs, self.factors):
+            if n_frames is not None:
+                inside = torch.arange(h.shape[-1], device=h.device) < n_frames.to(h.device)[:, None]
+                h = h * inside[:, None, None].to(h.dtype)
+                n_frames = n_frames * factor
+            # An odd factor leaves one sample too many.
+            h = F.leaky_relu(conv(h), SLOPE)[..., : h.shape[-1] * factor]
+        return h[:, 0]
+
+
+def group_samples(features: Tensor, n_group: int) -> Tensor:
+    """Stack the features of the samples of a group as channels, sample index fastest.
+
+    `(B, C, T)` to `(B, C * n_group, T // n_group)`.
+    """
+    batch, channels, _ = features.shape
+    return features.view(batch, channels, -1, n_group).transpose(2, 3).reshape(batch, channels * n_group, -1)
+
+
+def ungroup_samples(features: Tensor, n_group: int) -> Tensor:
+    """Undo `group_samples`: `(B, C * n_group, L)` to `(B, C, L * n_group)`."""
+    batch, channels, length = features.shape
+    return features.view(batch, channels // n_group, n_group, length).transpose(2, 3).flatten(2)
+
+
+def two_factors(hop_length: int) -> list[int]:
+    """The two factors of a hop that are closest to each other, the smaller first: 16, 16 for 256."""
+    smaller = next(s for s in range(math.isqrt(hop_length), 0, -1) if hop_length % s == 0)
+    return [smaller, hop_length // smaller]
+
+
+def check_factors(factors: Sequence[int] | None, hop_length: int, n_group: int) -> list[int]:
+    """The factors of the upsampling, `two_factors` unless given.
+
+    Raises:
+        ValueError: Their product is not the hop, or n_group does not divide the hop.
+    """
+    factors = two_factors(hop_length) if factors is None else list(factors)
+    if math.prod(factors) != hop_length or min(factors) < 1:
+        raise ValueError(
+            f"upsample_factors={factors} multiply to {math.prod(factors)}, expected hop_length={hop_length}; "
+            f"give factors of it, such as {two_factors(hop_length)}"
+        )
+    if hop_length % n_group:
+        raise ValueError(
+            f"hop_length={hop_length} is no multiple of n_group={n_group}; choose an n_group that divides it"
+        )
+    return factors
