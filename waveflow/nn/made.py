@@ -64,7 +64,8 @@ class MADE(nn.Module):
         n_inputs: int = 1,
     ) -> None:
         super().__init__()
-        order = torch.arange(n_features) if order is None else torch.as_tensor(order)
+        # A copy: several networks may be given one tensor, and each loads its own state.
+        order = torch.arange(n_features) if order is None else torch.as_tensor(order).clone()
         if not torch.equal(order.sort().values, torch.arange(n_features)):
             raise ValueError(f"order is {order.tolist()}, expected a permutation of 0 to {n_features - 1}")
         # Degree 0 sees the context alone: of no use where there is none, unless nothing else is left.
@@ -82,7 +83,7 @@ class MADE(nn.Module):
         rank = order.argsort()
         before = rank.repeat_interleave(n_inputs)[None] < degree[:, None]
         seen = torch.cat([before, torch.ones(n_channels, context_channels) > 0], dim=1)
-        masks = [seen, *[degree[:, None] >= degree[None]] * (n_layers - 1)]
+        masks = [seen, *(degree[:, None] >= degree[None] for _ in range(n_layers - 1))]
         masks.append((rank[:, None] >= degree[None]).repeat_interleave(n_parameters, dim=0))
         self.layers = nn.ModuleList(MaskedLinear(mask) for mask in masks)
         nn.init.zeros_(self.layers[-1].weight)
