@@ -36,16 +36,13 @@ def test_silent_clipped_and_low_rate_files_are_flagged(scorer, tmp_path):
 
 
 def test_bits_follow_from_nats(scorer, tmp_path):
-    score = score_file(
-        scorer, write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(22050))
-    )
+    score = score_file(scorer, write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(22050)))
     assert score.bits == pytest.approx(15 - score.nats / np.log(2))
 
 
 def test_a_recording_far_from_its_folder_is_unlikely():
     scores = [
-        Score(Path(f"{i}"), 1.0, 22050, 0.5, 0.0, 4.0, bits)
-        for i, bits in enumerate([8, 8.1, 7.9, 8.05, 7.95, 11])
+        Score(Path(f"{i}"), 1.0, 22050, 0.5, 0.0, 4.0, bits) for i, bits in enumerate([8, 8.1, 7.9, 8.05, 7.95, 11])
     ]
     flag_unlikely(scores)
     assert [s.flags for s in scores] == [[], [], [], [], [], ["unlikely"]]

@@ -37,9 +37,7 @@ def test_each_item_of_a_padded_batch_is_what_it_is_alone(vocoder, audio):
         both, lengths = vocoder(padded, [mel.shape[-1], 40], seed=[1, 2], **settings)
         assert lengths.tolist() == [mel.shape[-1] * 256, 40 * 256]
         torch.testing.assert_close(both[0], vocoder(mel, seed=1, **settings), atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(
-            both[1, : 40 * 256], vocoder(mel[:, :40], seed=2, **settings), atol=1e-5, rtol=1e-4
-        )
+        torch.testing.assert_close(both[1, : 40 * 256], vocoder(mel[:, :40], seed=2, **settings), atol=1e-5, rtol=1e-4)
         assert both[1, 40 * 256 :].abs().max() == 0
 
 
@@ -52,10 +50,10 @@ def test_chunks_join_to_what_one_piece_gives(vocoder, audio, settings, monkeypat
 
 
 def test_padded_batches_may_be_chunked(vocoder, audio, monkeypatch):
-    mel = vocoder.mel(audio.repeat(2)).expand(2, -1, -1)
-    whole, _ = vocoder(mel, [mel.shape[-1], 60], seed=1)
+    mel = vocoder.mel(audio).expand(2, -1, -1)
+    whole, _ = vocoder(mel, [mel.shape[-1], 30], seed=1)
     monkeypatch.setattr(vocoder_module, "CHUNK_SECONDS", 0.4)
-    pieces, _ = vocoder(mel, [mel.shape[-1], 60], seed=1)
+    pieces, _ = vocoder(mel, [mel.shape[-1], 30], seed=1)
     torch.testing.assert_close(pieces, whole, atol=2e-5, rtol=1e-4)
 
 
@@ -72,9 +70,7 @@ def test_log_prob_is_the_change_of_variables(vocoder, audio):
     mel = vocoder.mel(audio)
     z, log_det = vocoder.model(audio[None], mel[None])
     expected = log_det[0] - 0.5 * (z**2).sum() - 0.5 * len(audio) * math.log(2 * math.pi)
-    torch.testing.assert_close(
-        vocoder.log_prob(audio, dequantize=False), expected.detach(), rtol=1e-5, atol=1e-2
-    )
+    torch.testing.assert_close(vocoder.log_prob(audio, dequantize=False), expected.detach(), rtol=1e-5, atol=1e-2)
     torch.testing.assert_close(log_likelihood(z, log_det)[0], expected, rtol=1e-5, atol=1e-2)
 
 
@@ -158,7 +154,7 @@ def test_audio_that_is_no_audio_is_refused(vocoder):
 
 
 def test_an_unknown_model_or_backend_is_named(tmp_path, model):
-    with pytest.raises(ValueError, match="no model 'nonesuch'.*bundled models are"):
+    with pytest.raises(ValueError, match=r"no model 'nonesuch'.*bundled models are"):
         load("nonesuch")
     file = tmp_path / "old.pt"
     file.touch()

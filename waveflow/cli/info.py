@@ -21,7 +21,7 @@ def info(
     Example: `waveflow info lapglow`, or `waveflow info waveglow-256` for a size without weights
     """
     from waveflow.checkpoints.native import load, read_facts
-    from waveflow.inference.vocoder import bundled_models, find_checkpoint
+    from waveflow.inference.loading import bundled_models, find_checkpoint
     from waveflow.models import MODELS, SIZES, build, config_to_dict, model_name
     from waveflow.models.cost import cost
 

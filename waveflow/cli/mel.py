@@ -32,7 +32,7 @@ def mel(
     from waveflow.audio.mel import MelConfig, MelSpectrogram
     from waveflow.audio.mel_files import write_mel
     from waveflow.checkpoints.native import load
-    from waveflow.inference.vocoder import find_checkpoint
+    from waveflow.inference.loading import find_checkpoint
 
     if preset and model:
         raise ValueError(f"--preset {preset} and --model {model} both name a convention; give one")

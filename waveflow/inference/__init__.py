@@ -2,8 +2,10 @@
 
 from waveflow.inference.denoise import Denoiser
 from waveflow.inference.fuse import fuse
+from waveflow.inference.loading import bundled_models, load
 from waveflow.inference.noise import normal
 from waveflow.inference.project import project
-from waveflow.inference.vocoder import Vocoder, bundled_models, load
+from waveflow.inference.streaming import Stream
+from waveflow.inference.vocoder import Vocoder
 
-__all__ = ["Denoiser", "Vocoder", "bundled_models", "fuse", "load", "normal", "project"]
+__all__ = ["Denoiser", "Stream", "Vocoder", "bundled_models", "fuse", "load", "normal", "project"]

@@ -26,9 +26,7 @@ class Denoiser(nn.Module):
         reference = next(model.parameters(), None)
         reference = next(model.buffers()) if reference is None else reference
         self.n_fft, self.hop_length = model.mel_config.n_fft, model.mel_config.hop_length
-        self.register_buffer(
-            "window", torch.hann_window(self.n_fft, device=reference.device), persistent=False
-        )
+        self.register_buffer("window", torch.hann_window(self.n_fft, device=reference.device), persistent=False)
         mel = reference.new_zeros(1, model.mel_config.n_mels, n_frames)
         latent = reference.new_zeros(1, model.mel_config.samples(n_frames))
         with torch.no_grad():
@@ -39,9 +37,7 @@ class Denoiser(nn.Module):
         """Denoise `(B, T)`; about 0.01 is inaudible on speech, 0.1 strong."""
         spectrum = self._stft(audio)
         magnitude = spectrum.abs()
-        kept = (magnitude - strength * self.bias).clamp_min(0) / magnitude.clamp_min(
-            torch.finfo(magnitude.dtype).tiny
-        )
+        kept = (magnitude - strength * self.bias).clamp_min(0) / magnitude.clamp_min(torch.finfo(magnitude.dtype).tiny)
         return torch.istft(
             spectrum * kept,
             self.n_fft,

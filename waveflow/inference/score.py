@@ -53,14 +53,10 @@ def score_file(vocoder: Vocoder, path: Path) -> Score:
     """
     recording, rate = io.read(path, sample_rate=vocoder.sample_rate)
     rate = io.info(path).sample_rate
-    nats = (
-        vocoder.log_prob(recording) / (len(recording) // vocoder.model.n_group * vocoder.model.n_group)
-    ).item()
+    nats = (vocoder.log_prob(recording) / (len(recording) // vocoder.model.n_group * vocoder.model.n_group)).item()
     peak = recording.abs().max().item()
     clipped = (recording.abs() >= CLIPPED_LEVEL).float().mean().item()
-    score = Score(
-        path, len(recording) / vocoder.sample_rate, rate, peak, clipped, nats, bits_per_sample(nats)
-    )
+    score = Score(path, len(recording) / vocoder.sample_rate, rate, peak, clipped, nats, bits_per_sample(nats))
     if peak < SILENT_PEAK:
         score.flags.append("silent")
     if clipped > CLIPPED_SHARE:

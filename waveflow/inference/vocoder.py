@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,61 +17,12 @@ from waveflow.inference.denoise import Denoiser
 from waveflow.inference.fuse import fuse
 from waveflow.inference.noise import batch_normal, seeds_of
 from waveflow.inference.project import project as project_onto
+from waveflow.inference.streaming import Stream
 from waveflow.losses import QUANTIZATION, bits_per_sample, log_likelihood
 from waveflow.models import MelContext, MelFlow
 
-PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
-DEFAULT_MODEL = "lapglow"
 CHUNK_SECONDS = 20.0
 BACKENDS = ("auto", "reference", "compile")
-
-
-def load(
-    name_or_path: str | os.PathLike[str] | None = None,
-    *,
-    device: torch.device | str = "auto",
-    dtype: torch.dtype | None = None,
-    backend: str = "auto",
-) -> Vocoder:
-    """Load a vocoder.
-
-    Args:
-        name_or_path: A bundled model's name, or a directory with `config.json` and `model.safetensors`; the bundled
-            LapGlow unless given.
-        device: Where to run; `auto` is a GPU if there is one.
-        dtype: Precision of synthesis; float32 unless given. Likelihoods are always computed in float32.
-        backend: `reference` (plain PyTorch), `compile` (torch.compile), or `auto`.
-
-    Raises:
-        ValueError: No such model, or a file that must be converted first.
-    """
-    path = find_checkpoint(name_or_path)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Vocoder(native.load(path), device=device, dtype=dtype, backend=backend, name=path.name)
-
-
-def bundled_models() -> list[str]:
-    """Names of the models in the package."""
-    return sorted(path.parent.name for path in PRETRAINED.glob("*/config.json"))
-
-
-def find_checkpoint(name_or_path: str | os.PathLike[str] | None) -> Path:
-    """The directory of a bundled model or of a checkpoint, or an error that says what to do."""
-    name = DEFAULT_MODEL if name_or_path is None else os.fspath(name_or_path)
-    path = Path(name)
-    if path.is_dir():
-        return path
-    if path.is_file():
-        raise ValueError(
-            f"{name} is a file, expected a directory with config.json and model.safetensors; "
-            f"write one with `waveflow convert {name} DIRECTORY`"
-        )
-    if (PRETRAINED / name / "config.json").is_file():
-        return PRETRAINED / name
-    raise ValueError(
-        f"no model {name!r}: there is no such directory, and the bundled models are {bundled_models()}"
-    )
 
 
 class Vocoder:
@@ -110,9 +60,7 @@ class Vocoder:
         self.config = model.config
         self.transform = MelSpectrogram(model.mel_config).to(self.device)
         self._fused = fuse(self.model).to(self.dtype)
-        self._inverse = (
-            torch.compile(self._fused.inverse) if self.backend == "compile" else self._fused.inverse
-        )
+        self._inverse = torch.compile(self._fused.inverse) if self.backend == "compile" else self._fused.inverse
 
     @property
     def sample_rate(self) -> int:
@@ -170,6 +118,18 @@ class Vocoder:
                 row[: self.config.mel.samples(n_frames)] = torch.cat(list(pieces), dim=1)[0]
         audio = audio[0] if single else audio
         return audio if lengths is None else (audio, samples)
+
+    def stream(self, mel_chunks: Iterable[Tensor], **settings: Any) -> Iterator[Tensor]:
+        """Turn chunks of a mel, `(n_mels, F)` each, into chunks of audio `(T,)` as soon as they are certain.
+
+        Settings are those of `Stream`: `sigma`, `seed`, `lookahead`, `block`.
+        """
+        stream = Stream(self, **settings)
+        for chunk in mel_chunks:
+            audio = stream.push(chunk)
+            if len(audio):
+                yield audio
+        yield stream.finish()
 
     def mel(self, audio: Tensor) -> Tensor:
         """The mel of audio at `sample_rate`, `(B, T)` or `(T,)`, under the model's contract."""
@@ -252,14 +212,14 @@ class Vocoder:
         """Audio of the mel, piece by piece; each piece is computed with all that can reach it on both sides."""
         hop, n_frames, size = self.config.mel.hop_length, mel.shape[-1], self._chunk_frames()
         if n_frames <= size:
-            yield polish(self._synthesize(mel, 0, samples, sigma, seeds), mel)
+            yield polish(self.synthesize(mel, 0, samples, sigma, seeds), mel)
             return
         spectra = (1 + polish.keywords["project"]) * -(-self.config.mel.n_fft // hop)
         context = -(-self.model.receptive_field // hop) + spectra
         for start in range(0, n_frames, size):
             first, last = max(0, start - context), min(n_frames, start + size + context)
             audio = polish(
-                self._synthesize(mel[..., first:last], first * hop, samples, sigma, seeds),
+                self.synthesize(mel[..., first:last], first * hop, samples, sigma, seeds),
                 mel[..., first:last],
             )
             yield audio[:, (start - first) * hop :][:, : (min(n_frames, start + size) - start) * hop]
@@ -269,9 +229,14 @@ class Vocoder:
             audio = self._denoiser(audio, denoise)
         return project_onto(audio, mel, self.transform, project)
 
-    def _synthesize(
+    @torch.no_grad()
+    def synthesize(
         self, mel: Tensor, start: int, samples: Tensor | None, sigma: float | None, seeds: Sequence[int]
     ) -> Tensor:
+        """Audio of a stretch of mel `(B, n_mels, F)` that begins at sample `start` of its utterances, in one piece.
+
+        The unchecked core of a call: `samples` are the lengths `(B,)` counted from the utterances' beginnings.
+        """
         n = mel.shape[-1] * self.config.mel.hop_length
         sigma = self.config.sigma if sigma is None else sigma
         latent = (sigma * batch_normal(seeds, start, n, device=self.device)).to(self.dtype)
@@ -294,9 +259,7 @@ class Vocoder:
     def _whole(self, n_samples: int) -> int:
         whole = n_samples // self.model.n_group * self.model.n_group
         if not whole:
-            raise ValueError(
-                f"audio has {n_samples} samples, expected at least one group of {self.model.n_group}"
-            )
+            raise ValueError(f"audio has {n_samples} samples, expected at least one group of {self.model.n_group}")
         return whole
 
     def _dequantization(self, audio: Tensor) -> Tensor:

@@ -1,0 +1,60 @@
+"""Finding models and making vocoders of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from waveflow.checkpoints import native
+from waveflow.inference.vocoder import Vocoder
+
+PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
+DEFAULT_MODEL = "lapglow"
+
+
+def load(
+    name_or_path: str | os.PathLike[str] | None = None,
+    *,
+    device: torch.device | str = "auto",
+    dtype: torch.dtype | None = None,
+    backend: str = "auto",
+) -> Vocoder:
+    """Load a vocoder.
+
+    Args:
+        name_or_path: A bundled model's name, or a directory with `config.json` and `model.safetensors`; the bundled
+            LapGlow unless given.
+        device: Where to run; `auto` is a GPU if there is one.
+        dtype: Precision of synthesis; float32 unless given. Likelihoods are always computed in float32.
+        backend: `reference` (plain PyTorch), `compile` (torch.compile), or `auto`.
+
+    Raises:
+        ValueError: No such model, or a file that must be converted first.
+    """
+    path = find_checkpoint(name_or_path)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Vocoder(native.load(path), device=device, dtype=dtype, backend=backend, name=path.name)
+
+
+def bundled_models() -> list[str]:
+    """Names of the models in the package."""
+    return sorted(path.parent.name for path in PRETRAINED.glob("*/config.json"))
+
+
+def find_checkpoint(name_or_path: str | os.PathLike[str] | None) -> Path:
+    """The directory of a bundled model or of a checkpoint, or an error that says what to do."""
+    name = DEFAULT_MODEL if name_or_path is None else os.fspath(name_or_path)
+    path = Path(name)
+    if path.is_dir():
+        return path
+    if path.is_file():
+        raise ValueError(
+            f"{name} is a file, expected a directory with config.json and model.safetensors; "
+            f"write one with `waveflow convert {name} DIRECTORY`"
+        )
+    if (PRETRAINED / name / "config.json").is_file():
+        return PRETRAINED / name
+    raise ValueError(f"no model {name!r}: there is no such directory, and the bundled models are {bundled_models()}")
