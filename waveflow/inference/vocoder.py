@@ -108,14 +108,14 @@ class Vocoder:
         samples = None if frames is None else frames * self.config.mel.hop_length
         seeds = seeds_of(seed, mel.shape[0])
         polish = functools.partial(self._polish, denoise=denoise, project=project)
+        audio = mel.new_zeros(mel.shape[0], self.config.mel.samples(mel.shape[-1]))
         if frames is None or not (denoise or project):
-            audio = torch.cat(list(self._chunks(mel, samples, sigma, seeds, polish)), dim=1)
+            self._fill(audio, mel, samples, sigma, seeds, polish)
         else:
             # Spectra across an item's end would not be those of the item alone.
-            audio = mel.new_zeros(mel.shape[0], self.config.mel.samples(mel.shape[-1]))
-            for row, item, n_frames, item_seed in zip(audio, mel, frames.tolist(), seeds):
-                pieces = self._chunks(item[None, :, :n_frames], None, sigma, [item_seed], polish)
-                row[: self.config.mel.samples(n_frames)] = torch.cat(list(pieces), dim=1)[0]
+            for b, n_frames in enumerate(frames.tolist()):
+                item = slice(b, b + 1)
+                self._fill(audio[item], mel[item, :, :n_frames], None, sigma, seeds[item], polish)
         audio = audio[0] if single else audio
         return audio if lengths is None else (audio, samples)
 
@@ -201,28 +201,27 @@ class Vocoder:
         mel = self.config.mel
         return max(1, round(CHUNK_SECONDS * mel.sample_rate / mel.hop_length))
 
-    def _chunks(
+    def _fill(
         self,
+        audio: Tensor,
         mel: Tensor,
         samples: Tensor | None,
         sigma: float | None,
         seeds: Sequence[int],
         polish: functools.partial[Tensor],
-    ) -> Iterator[Tensor]:
-        """Audio of the mel, piece by piece; each piece is computed with all that can reach it on both sides."""
+    ) -> None:
+        """Write the audio of the mel, piece by piece, each computed with all that can reach it on both sides."""
         hop, n_frames, size = self.config.mel.hop_length, mel.shape[-1], self._chunk_frames()
-        if n_frames <= size:
-            yield polish(self.synthesize(mel, 0, samples, sigma, seeds), mel)
-            return
-        spectra = (1 + polish.keywords["project"]) * -(-self.config.mel.n_fft // hop)
-        context = -(-self.model.receptive_field // hop) + spectra
+        context = 0
+        if n_frames > size:
+            spectra = (1 + polish.keywords["project"]) * -(-self.config.mel.n_fft // hop)
+            context = -(-self.model.receptive_field // hop) + spectra
         for start in range(0, n_frames, size):
-            first, last = max(0, start - context), min(n_frames, start + size + context)
-            audio = polish(
-                self.synthesize(mel[..., first:last], first * hop, samples, sigma, seeds),
-                mel[..., first:last],
-            )
-            yield audio[:, (start - first) * hop :][:, : (min(n_frames, start + size) - start) * hop]
+            end = min(n_frames, start + size)
+            first = max(0, start - context)
+            window = mel[..., first : end + context]
+            piece = polish(self.synthesize(window, first * hop, samples, sigma, seeds), window)
+            audio[:, start * hop : end * hop] = piece[:, (start - first) * hop : (end - first) * hop]
 
     def _polish(self, audio: Tensor, mel: Tensor, denoise: float, project: int) -> Tensor:
         if denoise:
