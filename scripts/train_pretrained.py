@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from waveflow.audio.mel import MelSpectrogram
+from waveflow.checkpoints import native
 from waveflow.losses import SpectralLoss, bits_per_sample, dequantize, nats_per_sample
 from waveflow.models import MelFlow, build, config_to_dict
 
@@ -44,9 +45,7 @@ class Clips:
             for path in paths:
                 audio, rate = soundfile.read(path, dtype="int16")
                 if rate != sample_rate:
-                    raise SystemExit(
-                        f"{path} is at {rate} Hz, expected {sample_rate}; resample the corpus first"
-                    )
+                    raise SystemExit(f"{path} is at {rate} Hz, expected {sample_rate}; resample the corpus first")
                 clips.append(np.pad(audio, margin))
             self.speakers.append([c for c in clips if len(c) >= segment + 2 * margin])
         rms = [np.sqrt(np.mean([np.mean((c / 32768.0) ** 2) for c in clips])) for clips in self.speakers]
@@ -74,12 +73,10 @@ def find_clips(data: Path) -> tuple[dict[str, list[Path]], list[Path]]:
     """Training clips by speaker, and the held-out ones."""
     held_out = [line for line in HELD_OUT.read_text().splitlines() if line and not line.startswith("#")]
     train = {
-        speaker: [
-            p for p in sorted((data / speaker).rglob("*.flac")) if str(p.relative_to(data)) not in held_out
-        ]
+        speaker: [p for p in sorted((data / speaker).rglob("*.flac")) if str(p.relative_to(data)) not in held_out]
         for speaker in ("ljspeech", "kathleen")
     }
-    return train, [data / line for line in held_out if line.endswith(".flac")]
+    return train, [data / line for line in held_out if line.startswith(tuple(train))]
 
 
 @torch.no_grad()
@@ -108,16 +105,12 @@ def validate(model: MelFlow, mel: MelSpectrogram, paths: list[Path]) -> dict[str
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with ljspeech/ and kathleen/")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--model", default="lapglow-base")
     parser.add_argument("--minutes", type=float, required=True, help="length of this call")
-    parser.add_argument(
-        "--cooldown", type=float, default=0, help="minutes at the end in which the rate falls to zero"
-    )
+    parser.add_argument("--cooldown", type=float, default=0, help="minutes at the end in which the rate falls to zero")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--segment", type=int, default=16384, help="samples")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
@@ -220,7 +213,24 @@ def main() -> None:
     save()
     found = validate(average.module.eval(), mel, held_out)
     report(**found, bits=bits_per_sample(found["ljspeech/nats"]))
-    torch.save(average.module.half().state_dict(), args.out / "average.pt")
+    native.save(
+        average.module,
+        args.out / "model",
+        dtype=torch.float16,
+        metadata={
+            "data": {
+                "LJSpeech 1.1": f"public domain, {len(train['ljspeech'])} clips",
+                "Rhasspy kathleen": f"CC0 1.0, {len(train['kathleen'])} clips",
+            },
+            "held_out": [line for line in HELD_OUT.read_text().splitlines() if not line.startswith("#")],
+            "steps": step,
+            "hours": round(seconds / 3600, 2),
+            "device": device.type,
+            "batch": f"{args.batch} x {args.segment} samples",
+            "objective": f"likelihood + {args.spectral} x spectral loss through the inverse",
+            "validation": {name: round(value, 4) for name, value in found.items()},
+        },
+    )
 
 
 if __name__ == "__main__":
