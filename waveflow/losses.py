@@ -11,6 +11,9 @@ from torch import Tensor, nn
 QUANTIZATION = 1 / 32768
 """Width of the uniform dequantization noise: one step of 16-bit audio at full scale ±1."""
 
+RESOLUTIONS = (512, 1024, 2048)
+"""FFT sizes at which spectra are compared."""
+
 
 def log_likelihood(z: Tensor, log_det: Tensor, lengths: Tensor | None = None, sigma: float = 1.0) -> Tensor:
     """Log-density of the data under a normal latent, with its constant.
@@ -78,7 +81,7 @@ class SpectralLoss(nn.Module):
     def __init__(
         self,
         mel: Callable[[Tensor], Tensor],
-        resolutions: Sequence[int] = (512, 1024, 2048),
+        resolutions: Sequence[int] = RESOLUTIONS,
         floor: float = 1e-3,
     ) -> None:
         super().__init__()

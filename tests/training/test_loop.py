@@ -1,0 +1,258 @@
+import errno
+import math
+import os
+
+import numpy as np
+import pytest
+import torch
+from runs import checkpoint_of, log_of, weights_of
+
+from waveflow.checkpoints import CheckpointError, load
+from waveflow.checkpoints.native import read_facts
+from waveflow.models import registry
+from waveflow.training import TrainingError
+from waveflow.training.run import Run
+from waveflow.training.state import Checkpoints
+
+
+def test_the_loss_falls_on_real_speech(small, run):
+    config = small(train={"steps": 60, "validate_every": 60, "save_every": 60}, optimizer={"lr": 3e-3})
+    outcome, text = run(config)
+    log = log_of(config.train.out)
+    first, last = ({k: np.mean([row[k] for row in rows]) for k in ("nats", "spectral")} for rows in (log[:5], log[-5:]))
+    assert last["nats"] > first["nats"] + 1
+    assert last["spectral"] < first["spectral"] / 3
+    assert outcome.reason == "finished"
+    assert math.isfinite(outcome.bits)
+    assert "finished after 60 steps" in text
+
+
+def test_the_model_at_the_end_is_the_native_checkpoint_of_the_averaged_weights(small, run):
+    config = small()
+    outcome, _ = run(config)
+    state, model = checkpoint_of(config.train.out), load(outcome.model)
+    assert state["step"] == 6
+    assert all(torch.equal(state["average"][name], value) for name, value in model.state_dict().items())
+    assert any(not torch.equal(state["model"][name], value) for name, value in model.state_dict().items())
+    told = read_facts(outcome.model)["metadata"]["training"]
+    assert told["steps"] == 6
+    assert told["held_out"]["bits"] == log_of(config.train.out, "held-out")[-1]["bits"]
+
+
+def test_the_best_validation_is_kept_as_a_model(small, run):
+    config = small(train={"validate_every": 1, "steps": 8}, optimizer={"lr": 2e-3})
+    outcome, _ = run(config)
+    log = log_of(config.train.out, "held-out")
+    best = min(log, key=lambda row: row["bits"])
+    told = read_facts(f"{config.train.out}/best")["metadata"]["training"]
+    assert (told["steps"], told["held_out"]["bits"]) == (best["step"], best["bits"])
+    assert outcome.bits == best["bits"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"train": {"bf16": True, "reversible": True}, "data": {"workers": 1}},
+        {
+            "model": "waveglow",
+            "model_config": {"n_flows": 2, "n_channels": 4, "n_layers": 1},
+            "data": {"segment": 2048},
+        },
+    ],
+    ids=["plain", "bf16-reversible-worker", "waveglow"],
+)
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits_as_one_that_was_not(small, run, tmp_path, changes):
+    changes = {**changes, "train": {"steps": 6, **changes.get("train", {})}}
+    whole = small(**changes)
+    run(whole)
+    parts = small(**changes)
+    parts.train.out = str(tmp_path / "parts")
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_after(4, patch)
+        outcome, text = run(parts)
+    assert (outcome.reason, outcome.step, outcome.model) == ("interrupted", 4, None)
+    assert "the same command goes on" in text
+    outcome, text = run(parts)
+    assert outcome.reason == "finished"
+    assert "going on from" in text
+    one, other = checkpoint_of(whole.train.out), checkpoint_of(parts.train.out)
+    assert torch.equal(weights_of(one), weights_of(other))
+    assert {**one, "config": 0}.keys() == {**other, "config": 0}.keys()
+    assert [one[k] for k in ("step", "best_bits", "figures")] == [other[k] for k in ("step", "best_bits", "figures")]
+    assert [row["nats"] for row in log_of(whole.train.out)] == [row["nats"] for row in log_of(parts.train.out)]
+
+
+def interrupt_after(steps: int, patch: pytest.MonkeyPatch) -> None:
+    """Let the process send itself SIGTERM after so many steps."""
+    apply = Run.apply_gradients
+
+    def and_then(self):
+        norm = apply(self)
+        if self.step == steps:
+            os.kill(os.getpid(), 15)
+        return norm
+
+    patch.setattr(Run, "apply_gradients", and_then)
+
+
+def test_a_finished_run_trains_no_further_and_gives_its_model_again(small, run):
+    config = small()
+    first, _ = run(config)
+    weights = weights_of(checkpoint_of(config.train.out))
+    again, _ = run(config)
+    assert again == first
+    assert torch.equal(weights_of(checkpoint_of(config.train.out)), weights)
+
+
+def test_accumulated_parts_equal_the_whole_batch(small, run, tmp_path):
+    states, base = [], run(small())[0].model
+    for parts in (1, 2, 4):
+        one_step = {"accumulate": parts, "steps": 1, "init": str(base), "out": str(tmp_path / str(parts))}
+        config = small(train=one_step, model_config={}, schedule={"warmup": 0})
+        run(config)
+        states.append(checkpoint_of(config.train.out))
+        figures = log_of(config.train.out)[-1]
+        assert figures["nats"] == pytest.approx(log_of(tmp_path / "1")[-1]["nats"], rel=1e-5)
+        assert figures["spectral"] == pytest.approx(log_of(tmp_path / "1")[-1]["spectral"], rel=1e-5)
+    for state in states[1:]:
+        # Adam takes the same step for a gradient of any size, rounding errors too, so its moments are compared.
+        one, other = (s["optimizer"]["state"] for s in (states[0], state))
+        for key in one:
+            scale = one[key]["exp_avg"].abs().max()
+            assert scale > 0
+            assert (one[key]["exp_avg"] - other[key]["exp_avg"]).abs().max() < 1e-5 * scale
+
+
+def test_a_batch_that_cannot_be_split_is_refused(small, run):
+    with pytest.raises(ValueError, match="make it a multiple of 3"):
+        run(small(train={"accumulate": 3}))
+
+
+def test_reversible_training_takes_the_same_steps(small, run, tmp_path):
+    logs = []
+    for reversible in (False, True):
+        config = small(train={"reversible": reversible, "out": str(tmp_path / str(reversible))})
+        run(config)
+        logs.append([row["nats"] for row in log_of(config.train.out)])
+    assert logs[0] == pytest.approx(logs[1], rel=1e-3)
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_and_names_the_last_good_checkpoint(small, run, monkeypatch):
+    config = small()
+    weigh = registry.LapGlow.forward
+    calls = []
+
+    def sometimes_nan(self, x, context=None, /):
+        calls.append(self.training)
+        z, log_det = weigh(self, x, context)
+        return z, log_det * (float("nan") if sum(calls) == 4 else 1)
+
+    monkeypatch.setattr(registry.LapGlow, "forward", sometimes_nan)
+    with pytest.raises(TrainingError, match=r"step 4 is not finite.*last good checkpoint is .*step-00000003: go on"):
+        run(config)
+    state = checkpoint_of(config.train.out)
+    assert state["step"] == 3
+    assert weights_of(state).isfinite().all()
+
+
+def test_a_damaged_newest_checkpoint_costs_only_the_steps_since_the_one_before(small, run, tmp_path):
+    config = small()
+    run(config)
+    expected = weights_of(checkpoint_of(config.train.out))
+    newest = sorted((tmp_path / "run" / "checkpoints").glob("step-*"))[-1]
+    (newest / "state.pt").write_bytes(b"half")
+    outcome, text = run(config)
+    assert "step-00000006 is damaged" in text
+    assert "going on from" in text
+    assert outcome.reason == "finished"
+    assert torch.equal(weights_of(checkpoint_of(config.train.out)), expected)
+
+
+def test_a_full_disk_stops_the_run_with_the_checkpoint_before_intact(small, run, monkeypatch, tmp_path):
+    config = small()
+    save = Checkpoints.save
+    write_bytes = type(tmp_path).write_bytes
+
+    def full(self, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+
+    def fills_up(self, state, step, bits=None):
+        monkeypatch.setattr(type(tmp_path), "write_bytes", full if step == 4 else write_bytes)
+        return save(self, state, step, bits)
+
+    monkeypatch.setattr(Checkpoints, "save", fills_up)
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        run(config)
+    assert checkpoint_of(config.train.out)["step"] == 3
+
+
+def test_another_model_in_the_same_folder_is_refused_with_the_difference(small, run):
+    run(small(train={"steps": 2}))
+    with pytest.raises(TrainingError, match=r"n_flows: 2 -> 3.*choose another train\.out"):
+        run(small(model_config={"n_flows": 3, "n_channels": 8, "dilations": [1]}, train={"steps": 4}))
+
+
+def test_a_run_can_be_prolonged_and_says_what_changed(small, run):
+    run(small(train={"steps": 4}))
+    outcome, text = run(small(train={"steps": 6}, optimizer={"lr": 5e-4}))
+    assert outcome.step == 6
+    assert "changed since: optimizer.lr: 0.001 -> 0.0005" in text
+    assert "changed since: train.steps: 4 -> 6" in text
+
+
+def test_training_starts_from_a_native_checkpoint_and_moves_only_the_chosen_weights(small, run, tmp_path):
+    base, _ = run(small())
+    config = small(
+        model_config={}, train={"init": str(base.model), "trainable": ["*.end.*"], "out": str(tmp_path / "b")}
+    )
+    tuned, _ = run(config)
+    before, after = load(base.model).state_dict(), load(tuned.model).state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {name for name in before if ".end." in name}
+
+
+def test_a_pattern_that_fits_no_weight_is_refused(small, run):
+    with pytest.raises(ValueError, match=r"'\*\.ending\.\*', which fits no weight"):
+        run(small(train={"trainable": ["*.ending.*"]}))
+
+
+def test_patience_ends_the_run_and_the_best_validation_is_the_model(small, run):
+    config = small(train={"validate_every": 1, "patience": 2, "steps": 40})
+    outcome, text = run(config)
+    held_out = [row["bits"] for row in log_of(config.train.out, "held-out")]
+    best = min(range(len(held_out)), key=held_out.__getitem__)
+    assert outcome.reason == "no improvement"
+    assert len(held_out) == best + 3
+    assert "no improvement after" in text
+    told = read_facts(outcome.model)["metadata"]["training"]
+    assert (told["steps"], told["held_out"]["bits"]) == (best + 1, held_out[best])
+    assert run(config)[0] == outcome
+
+
+def test_tensorboard_gets_figures_sound_and_pictures(small, run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = small(train={"listen": 1})
+    run(config)
+    events = EventAccumulator(f"{config.train.out}/tensorboard", size_guidance={"audio": 0, "images": 0})
+    events.Reload()
+    tags = events.Tags()
+    assert {"train/nats", "train/steps_per_s", "held-out/nats", "held-out/bits", "held-out/log_mel_l1"} <= set(
+        tags["scalars"]
+    )
+    recording, synthesis = sorted(tags["audio"])
+    assert len(events.Audio(recording)) == 1
+    assert len(events.Audio(synthesis)) == 2
+    image = events.Images(tags["images"][0])[0]
+    assert (image.height, image.width) == (3 * 80 + 4, 1 + 11008 // 256)
+
+
+def test_a_corpus_of_another_rate_is_refused(small, run):
+    with pytest.raises(ValueError, match="22050.*24000"):
+        run(small(model_config={"mel": {"sample_rate": 24000}, "n_flows": 2}))
+
+
+def test_a_segment_too_short_for_the_spectral_loss_is_refused(small, run):
+    with pytest.raises(ValueError, match=r"data\.segment=1024 is shorter.*at least 1280"):
+        run(small(data={"segment": 1024}))

@@ -1,0 +1,50 @@
+"""`waveflow train`."""
+
+from __future__ import annotations
+
+import json as json_format
+import math
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from waveflow.cli.inputs import JsonOption, complain
+
+
+def train(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME=VALUE", help="Settings that differ from the recipe's.")
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", "-r", help="A YAML file, a folder with config.yaml, or a name in ./recipes."),
+    ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Print all settings as YAML, and do nothing.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Train a model, or go on with the run that is in `train.out`.
+
+    On several GPUs or machines, start the same with torchrun: `torchrun --nproc-per-node 8 --no-python waveflow train ...`
+
+    Example: `waveflow train --recipe ljspeech model=lapglow-small data.manifest=corpus train.out=runs/lapglow`
+    """
+    from waveflow.checkpoints import CheckpointError
+    from waveflow.training import TrainingError
+    from waveflow.training import train as train_model
+    from waveflow.training.recipe import compose
+
+    config = compose(recipe, overrides or ())
+    if show:
+        from omegaconf import OmegaConf
+
+        print(OmegaConf.to_yaml(config.to_dict()), end="")
+        return
+    try:
+        outcome = train_model(config)
+    except (TrainingError, CheckpointError, OSError) as error:
+        complain(str(error))
+        raise typer.Exit(1) from error
+    if json:
+        facts = {name: str(value) if name == "model" and value else value for name, value in asdict(outcome).items()}
+        print(json_format.dumps({**facts, "bits": outcome.bits if math.isfinite(outcome.bits) else None}, indent=2))

@@ -1,0 +1,68 @@
+"""What a run leaves on disk, and how it finds it again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from waveflow.audio.io import replacing
+from waveflow.checkpoints import load, save
+from waveflow.checkpoints.native import read_facts
+from waveflow.training.run import Run
+from waveflow.training.state import Checkpoints
+from waveflow.training.team import Team
+
+
+class Keeper:
+    """Writes and finds the files of a run: `checkpoints/`, `best/` and `model/` in `train.out`. Process 0 writes."""
+
+    def __init__(self, run: Run, team: Team) -> None:
+        self.run, self.team = run, team
+        self.out = Path(run.config.train.out)
+        self.checkpoints = Checkpoints(self.out / "checkpoints", run.config.train.keep)
+        self.newest = self.checkpoints.newest
+
+    def note_settings(self) -> None:
+        """Write the settings as `config.yaml`, which is a recipe."""
+        if self.team.leads:
+            from omegaconf import OmegaConf
+
+            self.out.mkdir(parents=True, exist_ok=True)
+            with replacing(self.out / "config.yaml") as file:
+                file.write(OmegaConf.to_yaml(self.run.config.to_dict()).encode())
+
+    def resume(self) -> list[str]:
+        """Go on from the newest sound checkpoint that process 0 finds, if there is one; what there is to tell of it."""
+        news: list[str] = []
+        found = self.checkpoints.load(news.append) if self.team.leads else None
+        path = self.team.tell(found[0] if found else None)
+        if path is None:
+            return news
+        changes = self.run.restore(found[1] if found else self.checkpoints.read(path))
+        return [*news, f"going on from {path}", *(f"changed since: {change}" for change in changes)]
+
+    def save(self, bits: float | None = None) -> None:
+        """Write a checkpoint; `bits` are the held-out bits per sample of this state, where they were measured."""
+        newest = self.newest()
+        is_there = newest is not None and newest == self.checkpoints.path(self.run.step)
+        if self.team.leads and not is_there:
+            self.checkpoints.save(self.run.state(), self.run.step, bits)
+
+    def judge(self, figures: dict[str, float]) -> None:
+        """Take note of a validation, and keep the averaged weights where it is the best so far."""
+        if self.run.judge(figures) and self.team.leads:
+            save(self.run.average.model, self.out / "best", metadata=self._history())
+
+    def publish(self) -> Path:
+        """Write the model that the run was for: the averaged weights; with early stopping, of the best validation."""
+        if self.team.leads and self.run.config.train.patience:
+            best = self.out / "best"
+            save(load(best), self.out / "model", metadata=read_facts(best)["metadata"])
+        elif self.team.leads:
+            save(self.run.average.model, self.out / "model", metadata=self._history())
+        return self.out / "model"
+
+    def _history(self) -> dict[str, Any]:
+        run, settings = self.run, self.run.config.to_dict()
+        kept = {name: settings[name] for name in ("optimizer", "schedule", "objective")}
+        return {"training": {"steps": run.step, "seed": run.config.train.seed, "held_out": run.figures, **kept}}

@@ -1,0 +1,123 @@
+"""The training loop: one process, or as many as torchrun starts."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from waveflow.training.batches import batches, n_chosen, seed_of, segments
+from waveflow.training.config import TrainConfig
+from waveflow.training.interruption import Interruption
+from waveflow.training.keeping import Keeper
+from waveflow.training.meter import Meter
+from waveflow.training.objective import Part
+from waveflow.training.report import Reporter
+from waveflow.training.run import Run, build_model, initialize
+from waveflow.training.team import Team, team_of
+from waveflow.training.validation import held_out, validate
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        reason: `finished`, `interrupted` (it can go on), or `no improvement` (early stopping).
+        step: Optimizer steps done.
+        bits: Fewest held-out bits per sample; infinite before the first validation.
+        model: Directory of the native checkpoint; None where the run was interrupted.
+    """
+
+    reason: str
+    step: int
+    bits: float
+    model: Path | None
+
+
+def train(config: TrainConfig, console: Console | None = None) -> Outcome:
+    """Train a model by likelihood, and where asked by spectral distance through the inverse.
+
+        loss = -sum log p(audio | mel) / samples + weight * sum distance / items,    over the batch of all processes
+
+    An unfinished run in `train.out` goes on exactly where its newest sound checkpoint stands: with the same batches
+    and the same noise, as both are functions of the step. At the end the averaged weights are in `train.out/model`
+    (with early stopping those of the best validation), and those of the best validation in `train.out/best`.
+
+    Args:
+        config: The run.
+        console: Where to report; standard error unless given.
+
+    Raises:
+        ValueError: The settings, the corpus and the model do not fit each other.
+        TrainingError: A gradient was not finite, a reading process hung, or the folder holds another run.
+        CheckpointError: A checkpoint could not be written; those before it are intact.
+    """
+    config.validate()
+    plan = config.train
+    with team_of(plan.device) as team, Interruption() as interruption:
+        model = build_model(config).to(team.device)
+        dataset, clips = segments(config, model), held_out(config, model)
+        initialize(model, dataset, config.data.batch_size)
+        run = Run.start(config, model, team.device)
+        keeper = Keeper(run, team)
+        news = keeper.resume()
+        keeper.note_settings()
+        stream = batches(dataset, config, team, run.step)
+        objective = DistributedDataParallel(run.objective) if team.size > 1 else run.objective
+        folder = Path(plan.out) if team.leads else None
+        with Reporter(folder, plan.steps, run.step, console) as report:
+            report.say(*news)
+            meter = Meter(run, report, team, keeper.newest)
+            while run.step < plan.steps and not run.is_stale:
+                parts = next(stream)
+                n_samples, interrupted = team.sum(sum(part.audio.numel() for part in parts), interruption.noted)
+                if interrupted:
+                    meter.check()
+                    keeper.save()
+                    report.say(f"interrupted after {run.step} of {plan.steps} steps; the same command goes on")
+                    return Outcome("interrupted", run.step, run.best_bits, None)
+
+                torch.manual_seed(seed_of(plan.seed, run.step, team.rank))
+                sums = _gradients(objective, parts, n_samples, config, team)
+                norm = run.apply_gradients()
+                meter.add(sums, n_samples, norm)
+
+                done = run.step == plan.steps
+                validates = run.step % plan.validate_every == 0 or done
+                if run.step % plan.log_every == 0 or done:
+                    meter.report()
+                if validates:
+                    meter.check()
+                    keeper.judge(validate(run, clips, report, team))
+                if validates or run.step % plan.save_every == 0:
+                    meter.check()
+                    keeper.save(run.figures["bits"] if validates else None)
+                    report.restart_clock(run.step)
+            reason = "no improvement" if run.is_stale else "finished"
+            model = keeper.publish()
+            report.say(f"{reason} after {run.step} steps, {run.best_bits:.4f} bits per sample at best: {model}")
+            return Outcome(reason, run.step, run.best_bits, model)
+
+
+def _gradients(objective: nn.Module, parts: list[Part], n_samples: float, config: TrainConfig, team: Team) -> Tensor:
+    """Add up the gradient of the loss over this process's parts; the sums of likelihood and distance, `(2,)`.
+
+    DDP takes the mean over processes, so that the sum over them wants a factor of their number.
+    """
+    device, n_synthesised = team.device, n_chosen(config)
+    weight = config.objective.spectral_weight / max(1, n_synthesised)
+    total = torch.zeros(2, dtype=torch.float64, device=device)
+    for i, part in enumerate(parts):
+        waits = team.size > 1 and i < len(parts) - 1
+        with objective.no_sync() if waits else nullcontext():
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.train.bf16):
+                likelihood, distance = objective(part.to(device))
+            (team.size * (weight * distance - likelihood / n_samples)).backward()
+        total += torch.stack([likelihood.detach(), distance.detach()])
+    return total

@@ -1,0 +1,80 @@
+"""The figures of training steps, and the guard that stops at the first that is not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from waveflow.training.batches import n_chosen
+from waveflow.training.errors import TrainingError
+from waveflow.training.report import Reporter
+from waveflow.training.run import Run
+from waveflow.training.team import Team
+
+
+class Meter:
+    """Figures of the steps since the last report, kept on the device, so that a GPU is never waited for in between.
+
+    Args:
+        run: Whose steps are measured.
+        report: Told the figures.
+        team: Over which likelihood and distance are summed.
+        newest: Gives the newest checkpoint, if there is one.
+    """
+
+    def __init__(self, run: Run, report: Reporter, team: Team, newest: Callable[[], Path | None]) -> None:
+        self.run, self.to, self.team, self.newest = run, report, team, newest
+        self._restart()
+
+    def _restart(self) -> None:
+        self.sums = torch.zeros(2, dtype=torch.float64, device=self.team.device)
+        self.n_samples = 0.0
+        self.norms: list[Tensor] = []
+        self.n_checked = 0
+
+    def add(self, sums: Tensor, n_samples: float, norm: Tensor) -> None:
+        """Take in a step: likelihood and distance summed over this process `(2,)`, samples of all, gradient's norm."""
+        self.sums += sums
+        self.n_samples += n_samples
+        self.norms.append(norm)
+        if self.team.device.type == "cpu":
+            self.check()
+
+    def check(self) -> None:
+        """Stop the run where a gradient was not finite; called before anything is saved or validated.
+
+        The norm is that of the whole batch, so that all processes stop.
+
+        Raises:
+            TrainingError: Names the step and the last good checkpoint.
+        """
+        since = self.norms[self.n_checked :]
+        for k, norm in enumerate(since):
+            if torch.isfinite(norm):
+                continue
+            good = self.newest()
+            remedy = f"lower optimizer.lr (now {self.run.config.optimizer.lr:g}) or another train.seed"
+            raise TrainingError(
+                f"the gradient of step {self.run.step - len(since) + k + 1} is not finite, and training stopped; "
+                + (f"the last good checkpoint is {good}: go on from it with a {remedy}" if good else f"try a {remedy}")
+            )
+        self.n_checked = len(self.norms)
+
+    def report(self) -> None:
+        """Report the means since the last time."""
+        self.check()
+        run, n_steps = self.run, len(self.norms)
+        likelihood, distance = self.team.sum(*self.sums.tolist())
+        figures = {"nats": likelihood / self.n_samples}
+        if n := n_chosen(run.config):
+            figures["spectral"] = distance / (n * n_steps)
+        figures["grad_norm"] = float(self.norms[-1])
+        figures["lr"] = run.optimizer.param_groups[0]["lr"]
+        figures["steps_per_s"] = rate = self.to.rate(run.step)
+        figures["audio_s_per_s"] = rate * self.n_samples / n_steps / run.model.mel_config.sample_rate
+        self.to.figures(run.step, "train", **figures)
+        self._restart()
+        self.to.restart_clock(run.step)

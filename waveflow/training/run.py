@@ -1,0 +1,212 @@
+"""What a run is made of, and what of it a checkpoint holds."""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from waveflow.bijections import ActNorm
+from waveflow.checkpoints import load
+from waveflow.data.dataset import SegmentDataset
+from waveflow.models import MelContext, MelFlow, build, config_to_dict, model_name
+from waveflow.training.config import TrainConfig
+from waveflow.training.ema import WeightAverage
+from waveflow.training.errors import TrainingError
+from waveflow.training.objective import Objective
+from waveflow.training.reversible import make_reversible
+from waveflow.training.schedule import rate_factor
+
+INITIAL_ITEMS = 64
+"""Items whose statistics initialise ActNorm, at most; all processes take the same ones, the first of the run."""
+
+
+@dataclass
+class Run:
+    """The moving parts of a training run.
+
+    Attributes:
+        config: What the run was told.
+        model: The flow that trains.
+        objective: What is minimised, around the same flow.
+        average: The averaged weights.
+        optimizer: AdamW over the weights that train.
+        step: Optimizer steps done.
+        best_bits: Fewest held-out bits per sample so far.
+        stale: Validations since.
+        figures: Of the last validation.
+        trained: Names of the weights that train.
+    """
+
+    config: TrainConfig
+    model: MelFlow
+    objective: Objective
+    average: WeightAverage
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    best_bits: float = float("inf")
+    stale: int = 0
+    figures: dict[str, float] = field(default_factory=dict)
+    trained: list[str] = field(default_factory=list)
+
+    @classmethod
+    def start(cls, config: TrainConfig, model: MelFlow, device: torch.device) -> Run:
+        """A run at step 0, on a device.
+
+        Raises:
+            ValueError: No weight's name fits the patterns of `train.trainable`.
+        """
+        trained = choose_trainable(model, config.train.trainable)
+        if config.train.reversible:
+            make_reversible(model)
+        if config.train.compile:
+            model.compile()
+        sigma = model.config.sigma if config.objective.sigma is None else config.objective.sigma
+        objective = Objective(model, sigma).to(device).train()
+        optimizer = torch.optim.AdamW(
+            [p for p in model.parameters() if p.requires_grad],
+            config.optimizer.lr,
+            tuple(config.optimizer.betas),
+            config.optimizer.eps,
+            config.optimizer.weight_decay,
+            fused=device.type == "cuda",
+        )
+        return cls(config, model, objective, WeightAverage(model, config.train.ema), optimizer, trained=trained)
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The weights that train."""
+        return self.optimizer.param_groups[0]["params"]
+
+    def apply_gradients(self) -> torch.Tensor:
+        """Clip the gradient, take a step at the scheduled rate, average the weights; the norm before clipping."""
+        config = self.config
+        norm = nn.utils.clip_grad_norm_(self.parameters, config.optimizer.clip or float("inf"))
+        self.optimizer.param_groups[0]["lr"] = self.rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.average.update(self.model)
+        self.step += 1
+        return norm
+
+    @property
+    def rate(self) -> float:
+        """Learning rate of the next step."""
+        config = self.config
+        return config.optimizer.lr * rate_factor(self.step, config.train.steps, config.schedule)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether `train.patience` has run out."""
+        return 0 < self.config.train.patience <= self.stale
+
+    def judge(self, figures: dict[str, float]) -> bool:
+        """Take note of a validation; true where it is the best so far."""
+        self.figures = figures
+        better = figures["bits"] < self.best_bits
+        self.best_bits, self.stale = (figures["bits"], 0) if better else (self.best_bits, self.stale + 1)
+        return better
+
+    def state(self) -> dict[str, Any]:
+        """All that the rest of the run depends on. Order of data and noise are functions of the step alone."""
+        return {
+            "config": self.config.to_dict(),
+            "model_config": describe(self.model),
+            "trained": self.trained,
+            "step": self.step,
+            "best_bits": self.best_bits,
+            "stale": self.stale,
+            "figures": self.figures,
+            "model": self.model.state_dict(),
+            "average": self.average.model.state_dict(),
+            "n_updates": self.average.n_updates,
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> list[str]:
+        """Go on from a state.
+
+        Returns:
+            Settings that are not what they were, as `name: old -> new`; the run goes on with the new ones.
+
+        Raises:
+            TrainingError: The state is of another model, or of other weights that train.
+        """
+        for name, now in (("model_config", describe(self.model)), ("trained", self.trained)):
+            if state[name] != now:
+                raise TrainingError(
+                    f"{self.config.train.out} holds a run of another model or other trained weights "
+                    f"({_difference(state[name], now)}); go on with its settings, or choose another train.out"
+                )
+        self.model.load_state_dict(state["model"])
+        self.average.model.load_state_dict(state["average"])
+        self.average.n_updates = state["n_updates"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        for name in ("betas", "eps", "weight_decay"):
+            self.optimizer.param_groups[0][name] = getattr(self.config.optimizer, name)
+        for name in ("step", "best_bits", "stale", "figures"):
+            setattr(self, name, state[name])
+        return _changes(state["config"], self.config.to_dict())
+
+
+def build_model(config: TrainConfig) -> MelFlow:
+    """The model that a run starts from: fresh weights from the seed, or those of `train.init`."""
+    if config.train.init is None:
+        torch.manual_seed(config.train.seed)
+        return build(config.model, **config.model_config)
+    if config.model_config:
+        raise ValueError("train.init decides the model; leave model_config out")
+    return load(config.train.init).requires_grad_(True)
+
+
+def initialize(model: MelFlow, dataset: SegmentDataset, batch_size: int) -> None:
+    """Let fresh ActNorms take their statistics from the first batch of the run, whole, the same on all processes."""
+    if all(m.initialized for m in model.modules() if isinstance(m, ActNorm)):
+        return
+    first = dataset.collate([dataset[i] for i in range(min(batch_size, INITIAL_ITEMS))])
+    first = first.to(next(model.parameters()).device)
+    with torch.no_grad():
+        model.train()(first.audio, MelContext(first.mel))
+
+
+def choose_trainable(model: MelFlow, patterns: list[str]) -> list[str]:
+    """Freeze all weights but those whose name fits a pattern; the names of these."""
+    names = [name for name, _ in model.named_parameters()]
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise ValueError(f"train.trainable has {pattern!r}, which fits no weight; names look like {names[0]!r}")
+    chosen = [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
+    if not chosen:
+        raise ValueError("train.trainable is empty, so nothing would train; '*' trains everything")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in chosen)
+    return chosen
+
+
+def describe(model: MelFlow) -> dict[str, Any]:
+    """Registry name and config of a model."""
+    return {"model": model_name(model), **config_to_dict(model.config)}
+
+
+def _difference(old: Any, new: Any) -> str:
+    if isinstance(old, dict):
+        return ", ".join(_changes({"": old}, {"": new}))
+    return f"{len(old)} weights then, {len(new)} now"
+
+
+def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """`name: old -> new` for all that differs in two nested dicts, two levels deep."""
+
+    def flat(values: dict[str, Any]) -> dict[str, Any]:
+        parts = ((k, v if isinstance(v, dict) else {"": v}) for k, v in values.items())
+        return {f"{k}.{key}".strip("."): value for k, inner in parts for key, value in inner.items()}
+
+    before, after = flat(old), flat(new)
+    return [
+        f"{key}: {before.get(key)} -> {after.get(key)}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    ]

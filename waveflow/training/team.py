@@ -1,0 +1,90 @@
+"""The processes of a run: one, or as many as torchrun started, on one machine or several."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+
+@dataclass(frozen=True)
+class Team:
+    """Who this process is among those that train together.
+
+    Attributes:
+        device: Where this process computes.
+        rank: Number of this process, from 0; process 0 writes.
+        size: Number of processes.
+        control: Group for words among the processors' hosts, which never waits for a device; None when alone.
+    """
+
+    device: torch.device
+    rank: int = 0
+    size: int = 1
+    control: Any = None
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def sum(self, *values: float) -> list[float]:
+        """Add up numbers over all processes, in float64."""
+        if self.size == 1:
+            return list(values)
+        total = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(total, group=self.control)
+        return total.tolist()
+
+    def tell(self, message: Any = None) -> Any:
+        """Hand everyone what process 0 says."""
+        if self.size == 1:
+            return message
+        box = [message]
+        dist.broadcast_object_list(box, src=0, group=self.control)
+        return box[0]
+
+
+@contextmanager
+def team_of(device: str) -> Iterator[Team]:
+    """Join the processes that torchrun started, or stay alone without it.
+
+    Args:
+        device: `cpu`, `cuda`, or `auto` for the GPU of this process where there is one.
+
+    Raises:
+        ValueError: A device that is not there.
+    """
+    rank, size, local_rank = (int(os.environ.get(name, default)) for name, default in _VARIABLES)
+    place = _device(device, local_rank)
+    if size == 1:
+        yield Team(place)
+        return
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
+    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    try:
+        yield Team(place, rank, size, dist.new_group(backend="gloo"))
+    finally:
+        dist.destroy_process_group()
+
+
+_VARIABLES = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
+
+
+def _device(name: str, local_rank: int) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        name = f"cuda:{local_rank}"
+    try:
+        place = torch.device(name)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"train.device={name} cannot be used here ({reason}); try train.device=auto") from error
+    return place
