@@ -21,7 +21,8 @@ SMALL = {"n_flows": 3, "n_group": 4, "n_early_every": 2, "n_early_size": 2, "n_c
 def random_waveglow(mel=None, **config):
     """A model with nothing special: `end` is not zero, no matrix orthogonal, g and v both matter."""
     mel = mel or MelConfig.preset("nvidia", n_mels=5)
-    model = WaveGlow(WaveGlowConfig(mel=mel, **{**SMALL, **config})).eval()
+    config = {**SMALL, "upsample_kernel_size": 4 * mel.hop_length, **config}
+    model = WaveGlow(WaveGlowConfig(mel=mel, **config)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
@@ -187,4 +188,4 @@ def write_nemo(path, state, yaml=NEMO_YAML, mode="w:gz"):
 def small_state(**config):
     """NVIDIA's state dict of a random model, and the model."""
     model = random_waveglow(**config)
-    return {key: value.detach().clone() for key, value in to_nvidia_state_dict(model).items()}, model
+    return {key: value.detach().clone().contiguous() for key, value in to_nvidia_state_dict(model).items()}, model

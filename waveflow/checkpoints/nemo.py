@@ -66,9 +66,10 @@ def read_archive(stream: BinaryIO, name: str) -> tuple[dict[str, Any], BinaryIO]
 
 def _read_members(stream: BinaryIO, name: str) -> dict[str, bytes]:
     stream.seek(0)
+    mode = "r:gz" if stream.read(2) == GZIP_MAGIC else "r:"
+    stream.seek(0)
     contents: dict[str, bytes] = {}
-    with tarfile.open(fileobj=stream, mode="r:gz" if stream.read(2) == GZIP_MAGIC else "r:") as archive:
-        archive.fileobj.seek(0)
+    with tarfile.open(fileobj=stream, mode=mode) as archive:
         for count, member in enumerate(archive):
             path = PurePosixPath(member.name)
             if path.is_absolute() or ".." in path.parts or not (member.isreg() or member.isdir()):
@@ -109,22 +110,21 @@ def read_mel(config: dict[str, Any], n_mels: int, name: str) -> MelConfig:
     settings = config.get("preprocessor")
     if not isinstance(settings, dict):
         return MelConfig.preset("nemo", n_mels=n_mels)
-    settings = settings.get("params", settings)
+    settings = settings["params"] if isinstance(settings.get("params"), dict) else settings
     remedy = "say which mel it is with mel=... (--mel)"
     changes: dict[str, Any] = {"n_mels": n_mels}
-    for theirs, (ours, default) in _NUMBERS.items():
-        value = settings.get(theirs, default)
-        if value is not None and type(value) not in (int, float):
-            raise CheckpointError(f"{name} has {theirs}={value!r} in {_CONFIG}, expected a number; {remedy}")
-        changes[ours] = value
     for theirs, (expected, default) in _FIXED.items():
         if (value := settings.get(theirs, default)) != expected:
             raise CheckpointError(f"{name} has {theirs}={value!r} in {_CONFIG}, only {expected!r} is done; {remedy}")
-    if changes["n_fft"] is None:
-        changes["n_fft"] = 2 ** (int(changes["win_length"]) - 1).bit_length()
-    changes["pad_to"] = changes["pad_to"] or 1
-    changes["clip_style"] = {"clamp": "clamp", "add": "add"}.get(settings.get("log_zero_guard_type", "add"))
     try:
+        for theirs, (ours, default) in _NUMBERS.items():
+            value = settings.get(theirs, default)
+            # YAML 1.1 takes 1e-05, written without a point, for text.
+            changes[ours] = float(value) if type(value) is str else value
+        if changes["n_fft"] is None:
+            changes["n_fft"] = 2 ** (int(changes["win_length"]) - 1).bit_length()
+        changes["pad_to"] = changes["pad_to"] or 1
+        changes["clip_style"] = settings.get("log_zero_guard_type", "add")
         return MelConfig.preset("nemo", **changes)
     except (ArithmeticError, TypeError, ValueError) as error:
         raise CheckpointError(f"{name} has no usable mel in {_CONFIG}: {error}; {remedy}") from error
