@@ -52,9 +52,8 @@ class Flow(nn.Module):
         log p(x) = log base(f(x)) + log |det df/dx|
 
     Args:
-        base: A `torch.distributions.Distribution` over one item's latent, without batch shape; or a module
-            that gives one when called with the context, as `StandardNormal` does, which then moves with the
-            flow and may learn.
+        base: A `torch.distributions.Distribution` over one item's latent, without batch shape; or a module that gives
+            one when called with the context, as `StandardNormal` does, which then moves with the flow and may learn.
         bijection: f, from data to latent.
     """
 
@@ -193,12 +192,12 @@ class BijectionTransform(Transform):
 class TransformBijection(Bijection):
     """A transform of torch.distributions, or of zuko, as a bijection.
 
-    Torch's transforms go from latent to data, so that forward is the transform's inverse. Zuko's flows hold
-    transforms from data to latent: give the `.inv` of those.
+    Torch's transforms go from latent to data, so that forward is the transform's inverse. Zuko's flows hold transforms
+    from data to latent: give the `.inv` of those.
 
     Args:
-        transform: A `Transform`; or a module that gives one when called with the context's features, such as
-            zuko's lazy transforms, whose parameters then learn.
+        transform: A `Transform`; or a module that gives one when called with the context's features, such as zuko's
+            lazy transforms, whose parameters then learn.
     """
 
     def __init__(self, transform: Transform | nn.Module) -> None:

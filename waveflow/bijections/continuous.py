@@ -24,10 +24,10 @@ class Continuous(Bijection):
 
         dx/dt = f(t, x),    z = x(1),    log_det = integral over t of the trace of df/dx
 
-    The trace is exact for small data and Hutchinson's unbiased estimate for large, with one draw of noise for
-    the whole path. An adaptive solver keeps its error per step below `atol + rtol |x|`, and the round trip is
-    as good. Fixed steps cost the same every time, but forward and inverse undo each other only up to the
-    solver's order, and the log_det is that of the equation, not of its steps.
+    The trace is exact for small data and Hutchinson's unbiased estimate for large, with one draw of noise for the
+    whole path. An adaptive solver keeps its error per step below `atol + rtol |x|`, and the round trip is as good.
+    Fixed steps cost the same every time, but forward and inverse undo each other only up to the solver's order, and
+    the log_det is that of the equation, not of its steps.
 
     Source: FFJORD (arXiv:1810.01367); neural ODEs (arXiv:1806.07366). Solvers by torchdiffeq.
 
@@ -38,8 +38,8 @@ class Continuous(Bijection):
         rtol: Relative tolerance of an adaptive solver.
         atol: Absolute tolerance of an adaptive solver.
         exact: Whether the trace is exact; where None, for items of up to 16 numbers.
-        adjoint: Differentiate by a second equation backwards in time, with memory that does not grow with the
-            steps, and gradients as exact as the solver; otherwise through the solver's operations.
+        adjoint: Differentiate by a second equation backwards in time, with memory that does not grow with the steps,
+            and gradients as exact as the solver; otherwise through the solver's operations.
 
     Raises:
         ValueError: A fixed solver without n_steps, or an adaptive one with it.

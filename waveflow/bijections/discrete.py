@@ -15,9 +15,8 @@ class DiscreteAutoregressive(Bijection):
 
         z_i = (x_i + m_i) mod K,    m_i = argmax of the logits told x_j for all j before i;    log_det = 0
 
-    Symbols are one-hot vectors, so that the sum is a circular convolution, and gradients pass: forward the
-    shift is exactly one-hot, backward it is the softmax of its logits (straight-through). They are biased, as
-    the paper's are.
+    Symbols are one-hot vectors, so that the sum is a circular convolution, and gradients pass: forward the shift is
+    exactly one-hot, backward it is the softmax of its logits (straight-through). They are biased, as the paper's are.
 
     Source: discrete flows (arXiv:1905.10347), section 4.2, shifts only.
 

@@ -11,8 +11,7 @@ class Elementwise(nn.Module):
     """A monotone map of each number by itself.
 
     Attributes:
-        n_parameters: How many parameters one number takes, P. With all of them 0 the map is the identity, or
-            near it.
+        n_parameters: How many parameters one number takes, P. With all of them 0 the map is the identity, or near it.
     """
 
     n_parameters: int

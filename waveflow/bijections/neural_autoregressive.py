@@ -20,9 +20,8 @@ class SigmoidalMap(Elementwise):
 
         z = logit(sum_j w_j sigmoid(a_j x + b_j)),    a_j > 0,  w_j > 0,  sum_j w_j = 1
 
-    With enough units it comes as near as wanted to any increasing map. It has no closed inverse: each number
-    is solved for, to 1e-10 of its size in float64 and 1e-5 in float32, between the least and the greatest `(z
-    - b_j) / a_j`.
+    With enough units it comes as near as wanted to any increasing map. It has no closed inverse: each number is solved
+    for, to 1e-10 of its size in float64 and 1e-5 in float32, between the least and the greatest `(z - b_j) / a_j`.
 
     Source: deep sigmoidal flow (arXiv:1804.00779), equation 8.
 

@@ -22,11 +22,11 @@ class Planar(Bijection):
 
         z = x + u tanh(w . x + b),    log_det = log(1 + w . u (1 - tanh^2(w . x + b)))
 
-    Invertible where `w . u > -1`, which is enforced by moving u along w: `w . u = softplus(a + log(e - 1)) -
-    1`, up to a margin, for `a` the product of w with the free vector that is learned.
+    Invertible where `w . u > -1`, which is enforced by moving u along w: `w . u = softplus(f + log(e - 1)) - 1`, up to
+    a margin, where f is the product of w with the free vector that is learned.
 
-    The inverse solves the increasing equation `w . z = a + w . u tanh(a + b)` for the number `a = w . x`, to
-    1e-10 of its size in float64 and 1e-5 in float32; `x = z - u tanh(a + b)`.
+    The inverse solves the increasing equation `w . z = a + w . u tanh(a + b)` for the number `a = w . x`, to 1e-10 of
+    its size in float64 and 1e-5 in float32; `x = z - u tanh(a + b)`.
 
     Source: Rezende and Mohamed (arXiv:1505.05770), section 4.1 and appendix A.1.
 

@@ -21,8 +21,8 @@ class Radial(Bijection):
         log_det = (D - 1) log(1 + beta / (alpha + r)) + log(1 + alpha beta / (alpha + r)^2)
 
     Invertible where `alpha > 0` and `beta > -alpha`, which is enforced by `alpha = softplus(.)` and
-    `beta = alpha (softplus(.) - 1)`, up to a margin. The distance of z solves a quadratic equation, so that
-    the inverse is a formula: `r = (q + sqrt(q^2 + 4 alpha r_z)) / 2`, `q = r_z - alpha - beta`.
+    `beta = alpha (softplus(.) - 1)`, up to a margin. The distance of z solves a quadratic equation, so that the
+    inverse is a formula: `r = (q + sqrt(q^2 + 4 alpha r_z)) / 2`, `q = r_z - alpha - beta`.
 
     Source: Rezende and Mohamed (arXiv:1505.05770), section 4.1 and appendix A.2.
 

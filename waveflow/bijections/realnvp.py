@@ -25,8 +25,8 @@ class MaskedCoupling(Bijection):
 
     Args:
         mask: True where a number passes; of an item's shape, or one that broadcasts to it.
-        conditioner: Called as `conditioner(mask * x, context)`; gives P times x's channels, a parameter's
-            channels together.
+        conditioner: Called as `conditioner(mask * x, context)`; gives P times x's channels, a parameter's channels
+            together.
         elementwise: The map of one number, with P parameters.
     """
 

@@ -20,13 +20,13 @@ EXACT_UP_TO = 16
 class Residual(Bijection):
     """Add to the data what a contracting network makes of it: `z = x + g(x)`, invertible as `Lip(g) < 1`.
 
-    The log-determinant is exact for small data, from the full Jacobian J of g. For large data it is an
-    unbiased estimate, with random signs v and a random number n of terms beyond the first `n_terms`:
+    The log-determinant is exact for small data, from the full Jacobian J of g. For large data it is an unbiased
+    estimate, with random signs v and a random number n of terms beyond the first `n_terms`:
 
         log det(I + J) = E [ sum_{k=1}^{n_terms + n} (-1)^(k+1) / k  v^T J^k v / P(reaching term k) ]
 
-    so that `log_det` then differs from call to call. The inverse iterates `x <- z - g(x)` to 1e-10 of its
-    norm in float64 and 1e-5 in float32, and differentiates by the implicit function theorem.
+    so that `log_det` then differs from call to call. The inverse iterates `x <- z - g(x)` to 1e-10 of its norm in
+    float64 and 1e-5 in float32, and differentiates by the implicit function theorem.
 
     Source: i-ResNet (arXiv:1811.00995); residual flows (arXiv:1906.02735), theorem 1.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-MAX_ITERATIONS = 2000
+MAX_ITERATIONS = 1000
 
 
 def tolerance_of(dtype: torch.dtype) -> float:
@@ -20,9 +21,8 @@ def invert_monotone(
 ) -> Tensor:
     """Solve `function(x) = target` for each number, where the function increases.
 
-    Newton steps that stay inside a bracket, with every third step a bisection, so that the bracket halves
-    whatever the function does. First derivatives with respect to the target and to whatever the function
-    closes over are exact.
+    Newton steps that stay inside a bracket, with every third step a bisection, so that the bracket halves whatever the
+    function does. First derivatives with respect to the target and to whatever the function closes over are exact.
 
     Args:
         function: Maps numbers of target's shape to their values and derivatives, number by number.
@@ -53,10 +53,9 @@ def invert_monotone(
 def invert_contraction(function: Callable[[Tensor], Tensor], z: Tensor, lipschitz: float) -> Tensor:
     """Solve `x + function(x) = z` for each item of a batch, where the function contracts.
 
-    Iterates `x <- z - function(x)`. A step of length s leaves at most `s L / (1 - L)` to go, L being the
-    Lipschitz constant, so that the stated tolerance is kept, not hoped for. First derivatives with respect to
-    z and to whatever the function closes over are exact: the gradient g of x becomes the v with `v + J^T v =
-    g`, solved the same way.
+    Iterates `x <- z - function(x)`. A step of length s leaves at most `s L / (1 - L)` to go, L being the Lipschitz
+    constant, so that the stated tolerance is kept, not hoped for. First derivatives with respect to z and to whatever
+    the function closes over are exact: the gradient g of x becomes the v with `v + J^T v = g`, solved the same way.
 
     Args:
         function: Maps `(B, ...)` to the same shape, each item by itself.
@@ -93,17 +92,18 @@ def invert_contraction(function: Callable[[Tensor], Tensor], z: Tensor, lipschit
     return result
 
 
-def _iterate(step: Callable[[Tensor], Tensor], x: Tensor, lipschitz: float) -> Tensor:
-    tolerance = tolerance_of(x.dtype) * (1 - lipschitz) / lipschitz
-    # Rounding alone moves x this far: asking for less would never end.
-    floor = 4 * torch.finfo(x.dtype).eps
-    for _ in range(MAX_ITERATIONS):
+def _iterate(step: Callable[[Tensor], Tensor], start: Tensor, lipschitz: float) -> Tensor:
+    # Rounding alone moves x by a few units in the last place: asking for less would never end.
+    goal = max(tolerance_of(start.dtype) * (1 - lipschitz) / lipschitz, 4 * torch.finfo(start.dtype).eps)
+    enough = 100 + 2 * math.ceil(math.log(goal) / math.log(lipschitz))
+    real = start.isfinite().flatten(1).all(1)
+    x = start
+    for _ in range(enough):
         following = step(x)
         moved = (following - x).flatten(1).norm(dim=1) / (1 + x.flatten(1).norm(dim=1))
         x = following
-        if not (moved > max(tolerance, floor)).any():
+        if ((moved <= goal) | ~real).all():
             return x
     raise RuntimeError(
-        f"no fixed point after {MAX_ITERATIONS} iterations, the last of which moved {moved.max():.1e}; "
-        f"the function does not contract by {lipschitz} as it was said to"
+        f"no fixed point after {enough} iterations: the function does not contract by {lipschitz} as it was said to"
     )

@@ -18,14 +18,13 @@ from waveflow.bijections.realnvp import RealNVP
 class SplineMap(Elementwise):
     """A monotone rational-quadratic spline on [-bound, bound], the identity outside.
 
-    Between knots `(x_k, y_k)` and `(x_{k+1}, y_{k+1})` with derivatives d at them, and s the slope of their
-    chord,
+    Between knots `(x_k, y_k)` and `(x_{k+1}, y_{k+1})` with derivatives d at them, and s the slope of their chord,
 
         z = y_k + h (s t^2 + d_k t (1 - t)) / (s + (d_{k+1} + d_k - 2 s) t (1 - t)),    t = (x - x_k) / w
 
-    with w and h the bin's width and height. The inverse solves a quadratic equation. The outermost
-    derivatives are 1, so that the map is smooth across the bounds. Parameters: a width for each bin, a height
-    for each, a derivative for each inner knot.
+    with w and h the bin's width and height. The inverse solves a quadratic equation. The outermost derivatives are 1,
+    so that the map is smooth across the bounds. Parameters: a width for each bin, a height for each, a derivative for
+    each inner knot.
 
     Source: neural spline flows (arXiv:1906.04032), section 3.1.
 

@@ -20,15 +20,14 @@ MARGIN = 1e-3
 class Sylvester(Bijection):
     """Push the data within a subspace of M directions, through M ridges that may see one another.
 
-        z = x + Q R tanh(S Q^T x + b),    log_det = sum_i log(1 + R_ii S_ii (1 - tanh^2(a_i))),    a = S Q^T x
-        + b
+        z = x + Q R tanh(a),    a = S Q^T x + b,    log_det = sum_i log(1 + R_ii S_ii (1 - tanh^2(a_i)))
 
-    Q has M orthonormal columns, a product of M Householder reflections; R and S are upper triangular.
-    Invertible where `R_ii S_ii > -1`, which is enforced by `R_ii = (softplus(.) - 1) / S_ii` with `S_ii =
-    softplus(.)`, up to a margin: a negative S_ii only flips signs elsewhere.
+    Q has M orthonormal columns, a product of M Householder reflections; R and S are upper triangular. Invertible where
+    `R_ii S_ii > -1`, which is enforced by `R_ii = (softplus(.) - 1) / max(S_ii, 1)` with `S_ii = softplus(.)`, up to a
+    margin: a negative S_ii would only flip signs elsewhere.
 
-    The inverse goes from the last direction to the first, each one an increasing equation for one number,
-    solved to 1e-10 of its size in float64 and 1e-5 in float32.
+    The inverse goes from the last direction to the first, each one an increasing equation for one number, solved to
+    1e-10 of its size in float64 and 1e-5 in float32.
 
     Source: Sylvester normalizing flows (arXiv:1803.05649), theorem 2 and the Householder variant.
 
@@ -99,8 +98,8 @@ class Sylvester(Bijection):
         v, r, s, b = self.parameter(context).to(x.dtype).split(self.sizes, dim=1)
         r, s = r.unflatten(1, (self.rank, self.rank)), s.unflatten(1, (self.rank, self.rank))
         slope = softplus_from_one(s.diagonal(dim1=1, dim2=2))
-        product = (1 - MARGIN) * (softplus_from_one(r.diagonal(dim1=1, dim2=2)) - 1)
-        r = r.triu(1) + torch.diag_embed(product / slope)
+        ratio = (1 - MARGIN) * (softplus_from_one(r.diagonal(dim1=1, dim2=2)) - 1)
+        r = r.triu(1) + torch.diag_embed(ratio / slope.clamp_min(1))
         s = s.triu(1) + torch.diag_embed(slope)
         return householder(v.unflatten(1, (self.rank, self.n_features))), r, s, b
 

@@ -15,8 +15,8 @@ from waveflow.nn.mlp import required, softplus_from_one
 class SpectralBound(nn.Module):
     """Scale a matrix down until its largest singular value is at most `bound`; leave it alone if it is.
 
-    The singular value is computed exactly, since the estimate of a few power iterations lies below it, and
-    the bound would not hold.
+    The singular value is computed exactly, since the estimate of a few power iterations lies below it, and the bound
+    would not hold.
 
     Source: i-ResNet (arXiv:1811.00995), section 2.1.
     """
@@ -49,8 +49,7 @@ class LipschitzMLP(nn.Module):
     Args:
         n_features: Numbers in, and out.
         lipschitz: The bound on the whole network.
-        context_channels: Numbers of the context's features, added to the first layer without a bound; 0 for
-            none.
+        context_channels: Numbers of the context's features, added to the first layer without a bound; 0 for none.
         n_channels: Width of the hidden layers.
         n_layers: How many there are.
     """

@@ -32,8 +32,8 @@ class MADE(nn.Module):
 
         parameters_i = network_i(x_j for all j before i in order, context)
 
-    Each hidden unit has a degree k and sees the first k numbers of the order; it reaches units of no smaller
-    degree, and the outputs for numbers with at least k before them. One pass gives the parameters of all.
+    Each hidden unit has a degree k and sees the first k numbers of the order; it reaches units of no smaller degree,
+    and the outputs for numbers with at least k before them. One pass gives the parameters of all.
 
     Source: MADE (arXiv:1502.03509).
 
