@@ -42,6 +42,16 @@ def wavenet(in_channels: int, out_channels: int, context_channels: int = 0) -> W
     return WaveNet(in_channels, out_channels, context_channels=context_channels, n_channels=6, n_layers=2)
 
 
+def multiscale() -> b.MultiScale:
+    return b.MultiScale(
+        [
+            b.Scale(2, b.AffineCoupling(wavenet(1, 2, 6))),
+            b.Scale(2, b.AffineCoupling(wavenet(2, 4, 12)), b.NormalizingCoupling(wavenet(2, 4, 12))),
+            b.Scale(2, b.AffineCoupling(wavenet(2, 4, 24))),
+        ]
+    )
+
+
 def wavenet2d() -> WaveNet2D:
     return WaveNet2D(1, 2, context_channels=3, n_channels=6, n_layers=3, height_dilations=[1, 2, 1])
 
@@ -129,6 +139,15 @@ CASES = [
         positions=5,
         autocast=True,
     ),
+    Case(
+        "coupling-normalizing",
+        lambda: b.NormalizingCoupling(wavenet(2, 4, 3)),
+        (4, 5),
+        (3, 5),
+        positions=5,
+        autocast=True,
+    ),
+    Case("multiscale", multiscale, (8, 3), (24, 3), positions=3),
     Case("chain-early-outputs", early_outputs, (6, 5), (3, 5), positions=5),
     Case("affine", lambda: b.Affine(5), (5,), autocast=True),
     Case("affine-context", lambda: b.Affine(3, 2), (3,), (2,), autocast=True),

@@ -54,3 +54,13 @@ GOLDEN_WAVEFLOW = {
     "gradient": 5e-5,
     "grad_norm": 1e-4,
 }
+
+GOLDEN_FLOWAVENET = {
+    # The reference's own float32 error is at most 3.1e-7 in each.
+    "z": 1e-5,
+    "log_density": 1e-5,
+    "audio": 1e-5,
+    "actnorm": 1e-5,
+    "gradient": 5e-5,
+    "grad_norm": 1e-4,
+}

@@ -4,7 +4,8 @@ import pytest
 import torch
 from tolerances import PADDING
 
-from waveflow.nn.upsample2d import MelUpsample2d, check_factors, group_samples, two_factors, ungroup_samples
+from waveflow.nn.grouping import group_samples, ungroup_samples
+from waveflow.nn.upsample2d import MelUpsample2d, check_factors, two_factors
 
 
 def largest(difference):

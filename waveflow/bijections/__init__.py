@@ -5,13 +5,14 @@ from waveflow.bijections.affine import Affine, ConditionalScale
 from waveflow.bijections.autoregressive import IAF, MAF, MaskedAutoregressive
 from waveflow.bijections.base import Bijection, Chain, EarlyOutputs, InverseNotAvailable
 from waveflow.bijections.continuous import Continuous
-from waveflow.bijections.coupling import AdditiveCoupling, AffineCoupling, Coupling
+from waveflow.bijections.coupling import AdditiveCoupling, AffineCoupling, Coupling, NormalizingCoupling
 from waveflow.bijections.discrete import DiscreteAutoregressive
 from waveflow.bijections.elementwise import AffineMap, Elementwise, GatedMap, ShiftMap
 from waveflow.bijections.glow import Glow, GlowStep, Squeeze2d
 from waveflow.bijections.height_autoregressive import HeightAutoregressive
 from waveflow.bijections.inverse import Inverse
 from waveflow.bijections.linear import FixedLinear, InvertibleConv1x1, InvertibleConv1x1LU
+from waveflow.bijections.multiscale import MultiScale, Scale
 from waveflow.bijections.neural_autoregressive import NAF, SigmoidalMap
 from waveflow.bijections.nice import NICE
 from waveflow.bijections.permutation import Permutation
@@ -55,12 +56,15 @@ __all__ = [
     "LappedSqueeze",
     "MaskedAutoregressive",
     "MaskedCoupling",
+    "MultiScale",
+    "NormalizingCoupling",
     "Permutation",
     "Planar",
     "Radial",
     "RealNVP",
     "Residual",
     "ResidualFlow",
+    "Scale",
     "ShiftMap",
     "SigmoidalMap",
     "SplineCoupling",

@@ -16,10 +16,15 @@ class ActNorm(Bijection):
     channel. A scale may turn negative; its logarithm is taken of the absolute value.
 
     Source: Glow (arXiv:1807.03039), section 3.1.
+
+    Args:
+        n_channels: Channels of the data.
+        correction: Taken off the number of values that the variance is divided by; 1 as FloWaveNet, else 0.
     """
 
-    def __init__(self, n_channels: int) -> None:
+    def __init__(self, n_channels: int, *, correction: int = 0) -> None:
         super().__init__()
+        self.correction = correction
         self.loc = nn.Parameter(torch.zeros(n_channels))
         self.scale = nn.Parameter(torch.ones(n_channels))
         self.register_buffer("initialized", torch.tensor(False))
@@ -43,7 +48,7 @@ class ActNorm(Bijection):
         flat = x.float().transpose(0, 1).flatten(1)
         weight = torch.ones_like(flat[0]) if mask is None else mask.expand(-1, 1, *x.shape[2:]).flatten()
         mean = (flat * weight).sum(1) / weight.sum()
-        variance = ((flat - mean[:, None]).square() * weight).sum(1) / weight.sum()
+        variance = ((flat - mean[:, None]).square() * weight).sum(1) / (weight.sum() - self.correction)
         self.loc.copy_(-mean)
         self.scale.copy_(1 / (variance.sqrt() + 1e-6))
         self.initialized.fill_(True)

@@ -94,6 +94,21 @@ class AffineCoupling(Coupling):
         return t, log_s
 
 
+class NormalizingCoupling(AffineCoupling):
+    """Shift and scale half of the channels as if the conditioner told their mean and deviation.
+
+        z_a = x_a,    z_b = exp(-log_s) * (x_b - t),    (t, log_s) = conditioner(x_a, context)
+
+    Source: FloWaveNet (arXiv:1811.02155), equation 4. So it is an `AffineCoupling` the other way round.
+    """
+
+    def transform(self, x_b: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        return super().invert(x_b, parameters)
+
+    def invert(self, z_b: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        return super().transform(z_b, parameters)
+
+
 class AdditiveCoupling(Coupling):
     """Shift half of the channels, as told by the other half: `z_b = x_b + conditioner(x_a, context)`; log_det is 0.
 

@@ -1,6 +1,7 @@
 """Mel-conditioned flows over waveforms, and the registry that names them."""
 
 from waveflow.models.base import MelContext, MelFlow
+from waveflow.models.flowavenet import FloWaveNet, FloWaveNetConfig
 from waveflow.models.lapglow import LapGlow, LapGlowConfig
 from waveflow.models.registry import MODELS, SIZES, build, config_from_dict, config_to_dict, model_name
 from waveflow.models.squeezewave import SqueezeWave, SqueezeWaveConfig
@@ -10,6 +11,8 @@ from waveflow.models.waveglow import WaveGlow, WaveGlowConfig
 __all__ = [
     "MODELS",
     "SIZES",
+    "FloWaveNet",
+    "FloWaveNetConfig",
     "LapGlow",
     "LapGlowConfig",
     "MelContext",

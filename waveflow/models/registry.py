@@ -8,6 +8,7 @@ from typing import Any
 
 from waveflow.audio.mel import MelConfig
 from waveflow.models.base import MelFlow
+from waveflow.models.flowavenet import FloWaveNet, FloWaveNetConfig
 from waveflow.models.lapglow import LapGlow, LapGlowConfig
 from waveflow.models.squeezewave import SqueezeWave, SqueezeWaveConfig
 from waveflow.models.waveflow import WaveFlow, WaveFlowConfig
@@ -18,6 +19,7 @@ MODELS: dict[str, tuple[type[MelFlow], type]] = {
     "lapglow": (LapGlow, LapGlowConfig),
     "squeezewave": (SqueezeWave, SqueezeWaveConfig),
     "waveflow": (WaveFlow, WaveFlowConfig),
+    "flowavenet": (FloWaveNet, FloWaveNetConfig),
 }
 
 SIZES: dict[str, tuple[str, dict[str, Any]]] = {

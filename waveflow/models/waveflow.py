@@ -9,7 +9,8 @@ from torch import Tensor
 from waveflow.audio.mel import MelConfig
 from waveflow.bijections import Chain, HeightAutoregressive, Permutation, Squeeze
 from waveflow.models.base import MelFlow
-from waveflow.nn.upsample2d import MelUpsample2d, check_factors, group_samples
+from waveflow.nn.grouping import group_samples
+from waveflow.nn.upsample2d import MelUpsample2d, check_factors
 from waveflow.nn.wavenet2d import WaveNet2D
 
 

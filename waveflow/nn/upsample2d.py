@@ -51,21 +51,6 @@ class MelUpsample2d(nn.Module):
         return h[:, 0]
 
 
-def group_samples(features: Tensor, n_group: int) -> Tensor:
-    """Stack the features of the samples of a group as channels, sample index fastest.
-
-    `(B, C, T)` to `(B, C * n_group, T // n_group)`.
-    """
-    batch, channels, _ = features.shape
-    return features.view(batch, channels, -1, n_group).transpose(2, 3).reshape(batch, channels * n_group, -1)
-
-
-def ungroup_samples(features: Tensor, n_group: int) -> Tensor:
-    """Undo `group_samples`: `(B, C * n_group, L)` to `(B, C, L * n_group)`."""
-    batch, channels, length = features.shape
-    return features.view(batch, channels // n_group, n_group, length).transpose(2, 3).flatten(2)
-
-
 def two_factors(hop_length: int) -> list[int]:
     """The two factors of a hop that are closest to each other, the smaller first: 16, 16 for 256."""
     smaller = next(s for s in range(math.isqrt(hop_length), 0, -1) if hop_length % s == 0)

@@ -1,0 +1,20 @@
+"""Neighbouring samples as channels of one vector, and back."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def group_samples(features: Tensor, n_group: int) -> Tensor:
+    """Stack the channels of the samples of a group, sample index fastest.
+
+    `(B, C, T)` to `(B, C * n_group, T // n_group)`.
+    """
+    batch, channels, _ = features.shape
+    return features.view(batch, channels, -1, n_group).transpose(2, 3).reshape(batch, channels * n_group, -1)
+
+
+def ungroup_samples(features: Tensor, n_group: int) -> Tensor:
+    """Undo `group_samples`: `(B, C * n_group, L)` to `(B, C, L * n_group)`."""
+    batch, channels, length = features.shape
+    return features.view(batch, channels // n_group, n_group, length).transpose(2, 3).flatten(2)
