@@ -290,3 +290,13 @@ def test_a_native_checkpoint_or_a_missing_file_is_said_so(tmp_path, source):
         convert(tmp_path / "native", tmp_path / "again")
     with pytest.raises(CheckpointError, match="No such file"):
         convert(tmp_path / "nowhere.pt", tmp_path / "again")
+
+
+def test_weights_that_lose_their_input_in_single_precision_are_converted_with_a_note(tmp_path):
+    state, _ = files.small_state()
+    weight = state["convinv.0.conv.weight"]
+    weight[0] = weight[1] + 1e-6 * weight[2].roll(1, dims=0)
+    torch.save(state, tmp_path / "source.pt")
+    report = convert(tmp_path / "source.pt", tmp_path / "native")
+    assert report.proof.round_trip_float32 > 1e-3
+    assert "the weights are ill-conditioned" in report.notes[0]

@@ -15,7 +15,7 @@ from waveflow.checkpoints.atomic import entries
 from waveflow.checkpoints.errors import CheckpointError
 from waveflow.checkpoints.foreign import Foreign, read_foreign
 from waveflow.checkpoints.nvidia import read_waveglow
-from waveflow.checkpoints.proof import Proof, prove
+from waveflow.checkpoints.proof import USUAL_ERROR_FLOAT32, Proof, prove
 from waveflow.models import WaveGlow, WaveGlowConfig, config_to_dict
 
 
@@ -122,7 +122,7 @@ def convert(
         config=config_to_dict(model.config),
         proof=proof,
         facts=foreign.facts,
-        notes=_notes(model, found.generation, swap_halves, hop_length),
+        notes=_notes(model, proof, found.generation, swap_halves, hop_length),
     )
     kept = {**report.to_dict(), "source": Path(source).name}
     for key in ("destination", "config", "notes"):
@@ -151,8 +151,13 @@ def _mel_contract(
     return MelConfig.from_dict({**contract, **{key: value for key, value in changes.items() if value is not None}})
 
 
-def _notes(model: WaveGlow, generation: int, swap_halves: bool, hop_length: int | None) -> list[str]:
+def _notes(model: WaveGlow, proof: Proof, generation: int, swap_halves: bool, hop_length: int | None) -> list[str]:
     notes = []
+    if proof.round_trip_float32 > USUAL_ERROR_FLOAT32:
+        notes.append(
+            f"a round trip in float32 changes audio by {proof.round_trip_float32:.1e}: "
+            "the weights are ill-conditioned; likelihoods and latents want float64"
+        )
     kernel, hop = model.upsample.conv.kernel_size[0], model.config.mel.hop_length
     if hop_length is None and kernel != 4 * hop:
         notes.append(

