@@ -38,9 +38,7 @@ def each_flow(model, audio, mel):
     for conv, coupling in model.flow.steps[1]:
         handles += [
             conv.register_forward_hook(lambda _m, _i, out: log_det_w.append(out[1])),
-            coupling.conditioner.register_forward_hook(
-                lambda _m, _i, out: log_s.append(out.chunk(2, dim=1)[1])
-            ),
+            coupling.conditioner.register_forward_hook(lambda _m, _i, out: log_s.append(out.chunk(2, dim=1)[1])),
         ]
     model(audio, mel)
     for handle in handles:
@@ -49,9 +47,7 @@ def each_flow(model, audio, mel):
 
 
 def latent(tensors, model):
-    noise = [
-        tensors[f"infer.noise.{i}"] for i in range(sum(key.startswith("infer.noise") for key in tensors))
-    ]
+    noise = [tensors[f"infer.noise.{i}"] for i in range(sum(key.startswith("infer.noise") for key in tensors))]
     return torch.cat(noise[::-1], dim=1).transpose(1, 2).flatten(1)
 
 
