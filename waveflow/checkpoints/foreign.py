@@ -14,6 +14,7 @@ from torch import Tensor
 
 from waveflow.checkpoints import nemo
 from waveflow.checkpoints.errors import CheckpointError, damaged
+from waveflow.checkpoints.paddle import read_pdparams
 from waveflow.checkpoints.stored import Record, StoredTensor
 from waveflow.checkpoints.torch_files import read_torch_file
 
@@ -68,6 +69,8 @@ def _digest(stream: BinaryIO) -> Any:
 
 
 def _read(stream: BinaryIO, name: str) -> Foreign:
+    if name.endswith(".pdparams"):
+        return Foreign("Paddle parameters", read_pdparams(stream, name), "")
     stream.seek(0)
     head = stream.read(9)
     if head[8:] == b"{":

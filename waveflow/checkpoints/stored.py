@@ -24,6 +24,18 @@ class Record:
     state: dict[str, Any] = field(default_factory=dict)
 
 
+class Stateful:
+    """A value that a pickle makes empty and then fills."""
+
+    def set_state(self, state: Any) -> None:
+        """Take the state that the pickle gives.
+
+        Raises:
+            TypeError: It is no state of such a value.
+        """
+        raise TypeError(f"{type(self).__name__} does not define set_state(state)")
+
+
 @dataclass(eq=False)
 class Storage:
     """Numbers in a file, read when they are asked for; the device they were saved on is not remembered."""

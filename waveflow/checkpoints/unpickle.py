@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import torch
 
 from waveflow.checkpoints.errors import CheckpointError, damaged
-from waveflow.checkpoints.stored import Global, Record, Storage, StoredTensor
+from waveflow.checkpoints.stored import Global, Record, Stateful, Storage, StoredTensor
 
 MAX_PICKLE_BYTES = 64 << 20
 MAX_OPCODES = 5_000_000
@@ -51,18 +51,24 @@ DAMAGE = (
 )
 
 
-def read_pickle(stream: BinaryIO, name: str, load_persistent: Callable[[Any], Any] | None = None) -> Any:
+def read_pickle(
+    stream: BinaryIO,
+    name: str,
+    load_persistent: Callable[[Any], Any] | None = None,
+    calls: dict[str, Callable[..., Any]] | None = None,
+) -> Any:
     """Read one pickle, up to and including its STOP.
 
     Args:
         stream: Positioned at the pickle's first byte; give it at most `MAX_PICKLE_BYTES`.
         name: What to call the file in errors.
         load_persistent: Turns a persistent id into a value; without it none is accepted.
+        calls: Further globals by name, each with the function of ours that stands for it.
 
     Raises:
         CheckpointError: The pickle is damaged, too long, or names something that is not in the list.
     """
-    machine = _Machine(name, load_persistent)
+    machine = _Machine(name, load_persistent, {**_CALLS, **(calls or {})})
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
             if count > MAX_OPCODES:
@@ -79,8 +85,13 @@ def read_pickle(stream: BinaryIO, name: str, load_persistent: Callable[[Any], An
 class _Machine:
     """The pickle machine's stack and memo, over inert values."""
 
-    def __init__(self, name: str, load_persistent: Callable[[Any], Any] | None) -> None:
-        self.name, self.load_persistent = name, load_persistent
+    def __init__(
+        self,
+        name: str,
+        load_persistent: Callable[[Any], Any] | None,
+        calls: dict[str, Callable[..., Any]],
+    ) -> None:
+        self.name, self.load_persistent, self.calls = name, load_persistent, calls
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
@@ -147,7 +158,7 @@ class _Machine:
         self.push(self.find(f"{module}.{attribute}"))
 
     def find(self, name: str) -> Global:
-        if name in _CALLS or name in _RECONSTRUCTORS or name in _NAMES or is_record(name):
+        if name in self.calls or name in _RECONSTRUCTORS or name in _NAMES or is_record(name):
             return Global(name)
         raise CheckpointError(
             f"{self.name} asks for {name[:200]!r}, which no WaveGlow needs: it may be malicious; nothing was "
@@ -170,13 +181,16 @@ class _Machine:
             raise TypeError("a call of something that is no function")
         if function.name in _RECONSTRUCTORS:
             self.push(self.new(arguments[0]))
-        elif function.name in _CALLS:
-            self.push(_CALLS[function.name](*arguments))
+        elif function.name in self.calls:
+            self.push(self.calls[function.name](*arguments))
         else:
             raise CheckpointError(f"{self.name} calls {function.name!r}, which no WaveGlow checkpoint does")
 
     def build(self, _: Any) -> None:
         state, target = self.stack.pop(), self.stack[-1]
+        if isinstance(target, Stateful):
+            target.set_state(state)
+            return
         if type(state) is not dict:
             raise TypeError("a state that is no dictionary")
         if isinstance(target, Record):
@@ -248,7 +262,7 @@ _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple, "EMPTY_SET": set}
 _ARGUMENTS = {
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
-    *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+    *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
     *("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
 }
 _ACTIONS: dict[str, Callable[[_Machine, Any], Any]] = {
