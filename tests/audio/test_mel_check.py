@@ -120,9 +120,7 @@ def test_short_values_beyond_any_audio_are_refused():
 @pytest.mark.parametrize("speaker", ["ljspeech", "kathleen", "flemishguy", "nathalie", "kerstin"])
 def test_no_recording_is_refused_and_most_log10_mels_are(speaker):
     module = MelSpectrogram()
-    mels = [
-        module(io.read(p, 22050)[0]) for p in sorted(shared(f"speech/{speaker}/wavs").glob("*.flac"))[::20]
-    ]
+    mels = [module(io.read(p, 22050)[0]) for p in sorted(shared(f"speech/{speaker}/wavs").glob("*.flac"))[::20]]
     recognised = 0
     for mel in mels:
         check_mel(mel, NVIDIA)

@@ -138,8 +138,6 @@ def _full_scale(
 ) -> tuple[float, float]:
     """Nepers of a band whose every bin is a full-scale constant: the mean over bands, and the loudest."""
     top = sample_rate / 2 if f_max is None else f_max
-    gains = torchaudio.functional.melscale_fbanks(
-        n_fft // 2 + 1, f_min, top, n_mels, sample_rate, norm, mel_scale
-    )
+    gains = torchaudio.functional.melscale_fbanks(n_fft // 2 + 1, f_min, top, n_mels, sample_rate, norm, mel_scale)
     gains = gains.sum(0).clamp(min=1e-3).log() / power + math.log(win_length / 2)
     return float(gains.mean()), float(gains.max())

@@ -112,8 +112,7 @@ class MelConfig:
             )
         if self.power <= 0 or self.epsilon < 0 or self.clip <= 0:
             raise ValueError(
-                f"power {self.power} and clip {self.clip} must be positive, "
-                f"epsilon {self.epsilon} not negative"
+                f"power {self.power} and clip {self.clip} must be positive, epsilon {self.epsilon} not negative"
             )
         for name in ("mean", "std"):
             setattr(self, name, self._statistics(name))

@@ -74,9 +74,7 @@ def read(source: File, sample_rate: int | None = None, mono: bool = True) -> tup
     return resample(audio, rate, sample_rate), sample_rate
 
 
-def read_blocks(
-    source: File, block: int, sample_rate: int | None = None, mono: bool = True
-) -> Iterator[Tensor]:
+def read_blocks(source: File, block: int, sample_rate: int | None = None, mono: bool = True) -> Iterator[Tensor]:
     """Read a sound file of any length in bounded memory.
 
     The blocks, joined, are what `read` returns (resampled: to float32 rounding).

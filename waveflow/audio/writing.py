@@ -160,9 +160,7 @@ class _Sink:
 def _checked(audio: Any, n_channels: int, name: str) -> Tensor:
     samples = torch.as_tensor(audio).detach().cpu()
     if not samples.is_floating_point():
-        raise AudioError(
-            f"cannot write {name}: audio is {samples.dtype}, expected floating point, full scale ±1"
-        )
+        raise AudioError(f"cannot write {name}: audio is {samples.dtype}, expected floating point, full scale ±1")
     if samples.ndim not in (1, 2) or torch.atleast_2d(samples).shape[0] != n_channels:
         expected = "(T,)" if n_channels == 1 else f"({n_channels}, T)"
         raise AudioError(f"cannot write {name}: audio has shape {tuple(samples.shape)}, expected {expected}")
