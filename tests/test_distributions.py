@@ -96,6 +96,12 @@ def test_context_of_another_batch_is_refused():
         flow.sample(5, torch.zeros(2, 3))
 
 
+def test_padded_batch_is_refused_with_the_remedy():
+    flow = Flow(StandardNormal(2, 3), Affine(2))
+    with pytest.raises(ValueError, match=r"losses\.log_likelihood"):
+        flow.log_prob(torch.zeros(1, 2, 3), Context(None, torch.ones(1, 1, 3)))
+
+
 def test_base_with_a_batch_of_its_own_is_refused_with_the_remedy():
     with pytest.raises(ValueError, match="Independent"):
         Flow(Normal(torch.zeros(2), torch.ones(2)), Affine(2))

@@ -77,7 +77,7 @@ class Flow(nn.Module):
             `(B,)`, or the leading dimensions of x.
 
         Raises:
-            ValueError: The context's batch is not x's.
+            ValueError: The context's batch is not x's, or it has a mask.
         """
         base = self._base(context)
         lead = x.shape[: x.dim() - len(base.event_shape)]
@@ -99,7 +99,7 @@ class Flow(nn.Module):
             context: Features, one item for each item drawn, or one for all.
 
         Raises:
-            ValueError: The context's batch is not the number of items.
+            ValueError: The context's batch is not the number of items, or it has a mask.
             InverseNotAvailable: The bijection has no inverse.
         """
         lead, context = self._lead(shape, context)
@@ -123,9 +123,7 @@ class Flow(nn.Module):
         return self.base if isinstance(self.base, Distribution) else self.base(context)
 
     @staticmethod
-    def _lead(
-        shape: int | Sequence[int], context: Tensor | Context | None
-    ) -> tuple[torch.Size, Tensor | Context | None]:
+    def _lead(shape: int | Sequence[int], context: Tensor | Context | None) -> tuple[torch.Size, Tensor | None]:
         lead = torch.Size([shape] if isinstance(shape, int) else shape)
         return lead, spread(context, lead.numel())
 
@@ -253,16 +251,19 @@ def unflatten(items: Tensor, lead: torch.Size) -> Tensor:
     return items.view(*lead, *items.shape[1:])
 
 
-def spread(context: Tensor | Context | None, n: int) -> Tensor | Context | None:
+def spread(context: Tensor | Context | None, n: int) -> Tensor | None:
     """The context of each of n items, given one for each or one for all."""
-    if context is None:
-        return None
-    told = []
-    for tensor in as_context(context):
-        if tensor is not None and len(tensor) not in (1, n):
-            raise ValueError(
-                f"context is of {len(tensor)} items, but there are {n} items of data; "
-                "give one for each, repeated for repeated draws, or one for all"
-            )
-        told.append(tensor if tensor is None or len(tensor) == n else tensor.expand(n, *tensor.shape[1:]))
-    return Context(*told) if isinstance(context, Context) else told[0]
+    features, mask = as_context(context)
+    if mask is not None:
+        raise ValueError(
+            "context has a mask, but a base distribution would score the padding as data; "
+            "call the bijection itself and score its latent by waveflow.losses.log_likelihood with lengths"
+        )
+    if features is None or len(features) == n:
+        return features
+    if len(features) != 1:
+        raise ValueError(
+            f"context is of {len(features)} items, but there are {n} items of data; "
+            "give one for each, repeated for repeated draws, or one for all"
+        )
+    return features.expand(n, *features.shape[1:])

@@ -19,6 +19,9 @@ class NICE(Chain):
         context_channels: Numbers of the context's features, 0 for none.
         n_channels: Width of each coupling's MLP.
         n_layers: Its hidden layers.
+
+    Raises:
+        ValueError: n_features is odd.
     """
 
     def __init__(
@@ -30,6 +33,8 @@ class NICE(Chain):
         n_channels: int = 64,
         n_layers: int = 2,
     ) -> None:
+        if n_features % 2:
+            raise ValueError(f"n_features is {n_features}, but NICE halves them; give an even number, or take RealNVP")
         half = n_features // 2
         couplings = [
             AdditiveCoupling(

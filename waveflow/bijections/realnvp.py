@@ -63,6 +63,9 @@ class RealNVP(Chain):
         n_channels: Width of each coupling's MLP.
         n_layers: Its hidden layers.
         elementwise: What a coupling does to a number; `AffineMap(max_log_s=3.0)` unless given.
+
+    Raises:
+        ValueError: There are fewer than two numbers.
     """
 
     def __init__(
@@ -75,6 +78,8 @@ class RealNVP(Chain):
         n_layers: int = 2,
         elementwise: Elementwise | None = None,
     ) -> None:
+        if n_features < 2:
+            raise ValueError(f"n_features is {n_features}, but a coupling needs one number to tell another; take MAF")
         elementwise = AffineMap(max_log_s=3.0) if elementwise is None else elementwise
         super().__init__(
             MaskedCoupling(

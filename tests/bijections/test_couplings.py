@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from waveflow.bijections import Glow, ImageRealNVP, RealNVP, Squeeze2d
+from waveflow.bijections import NICE, Glow, ImageRealNVP, RealNVP, Squeeze2d
 
 
 def test_squeeze_stacks_the_pixels_of_each_square():
@@ -35,6 +35,13 @@ def test_checkerboard_couplings_let_every_other_pixel_pass():
     changed = (z != x)[0, 0]
     assert changed[0].tolist() == [False, True, False, True]
     assert changed[1].tolist() == [True, False, True, False]
+
+
+def test_sizes_that_cannot_be_coupled_are_refused_with_an_alternative():
+    with pytest.raises(ValueError, match="take RealNVP"):
+        NICE(3)
+    with pytest.raises(ValueError, match="take MAF"):
+        RealNVP(1)
 
 
 def test_couplings_of_vectors_change_odd_and_even_places_by_turns():
