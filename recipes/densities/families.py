@@ -1,0 +1,44 @@
+"""Every family for two-dimensional data, at sizes that train in about the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from waveflow import bijections as b
+from waveflow.distributions import from_transform
+from waveflow.nn.mlp import MLP, TimedMLP
+
+
+def zuko_spline() -> b.Bijection:
+    """Zuko's autoregressive spline flow at its own default size, which is also that of `nsf-autoregressive`."""
+    import zuko
+
+    return from_transform(zuko.flows.NSF(2, transforms=3, bins=8, hidden_features=(64, 64)).transform.inv)
+
+
+FAMILIES: dict[str, Callable[[], b.Bijection]] = {
+    "gaussian": lambda: b.InvertibleConv1x1LU(2),
+    "planar": lambda: b.Chain(b.Planar(2) for _ in range(16)),
+    "radial": lambda: b.Chain(b.Radial(2) for _ in range(16)),
+    "sylvester": lambda: b.Chain(b.Sylvester(2, 2) for _ in range(8)),
+    "nice": lambda: b.NICE(2, 8),
+    "realnvp": lambda: b.RealNVP(2, 8),
+    "glow": lambda: b.Chain(b.GlowStep(2, MLP(1, 2), max_log_s=3.0) for _ in range(8)),
+    "maf": lambda: b.MAF(2, 8),
+    "iaf": lambda: b.IAF(2, 8),
+    "naf": lambda: b.NAF(2, 3, n_units=16),
+    "nsf": lambda: b.NSF(2, 4),
+    "nsf-autoregressive": lambda: b.NSF(2, 3, autoregressive=True),
+    "residual": lambda: b.ResidualFlow(2, 6, lipschitz=0.97, n_channels=48, n_layers=2),
+    "continuous": lambda: b.Continuous(
+        TimedMLP(2, 2, n_channels=64, n_layers=2, activation=nn.Tanh), solver="rk4", n_steps=4
+    ),
+    "zuko-nsf": zuko_spline,
+}
+
+
+def build(name: str) -> b.Bijection:
+    """A fresh flow, after an ActNorm that standardises the data."""
+    return b.Chain([b.ActNorm(2), FAMILIES[name]()])
