@@ -12,8 +12,8 @@ MAX_ITERATIONS = 1000
 
 
 def tolerance_of(dtype: torch.dtype) -> float:
-    """How far a solution may be off, as a fraction of `1 + |x|`: 1e-10 in float64, 1e-5 below."""
-    return 1e-10 if dtype == torch.float64 else 1e-5
+    """How far a solution may be off, as a fraction of `1 + |x|`: 1e-10 in float64, 1e-5 in float32, else what fits."""
+    return 1e-10 if dtype == torch.float64 else max(1e-5, 4 * torch.finfo(dtype).eps)
 
 
 def invert_monotone(
