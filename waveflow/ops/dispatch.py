@@ -46,8 +46,8 @@ def unavailable(backend: str, device: torch.device | str) -> str | None:
 
 
 @functools.cache
-def implementation(op: str, backend: str) -> Callable[..., Any]:
-    """The function with which one backend computes one operation.
+def implementation(op: str, backend: str, variant: str | None = None) -> Callable[..., Any]:
+    """The function with which one backend computes one operation, or a variant that stands beside it.
 
     Raises:
         ValueError: No backend is called so.
@@ -60,4 +60,4 @@ def implementation(op: str, backend: str) -> Callable[..., Any]:
     except ModuleNotFoundError as error:
         reason = unavailable(backend, "cuda") or str(error)
         raise RuntimeError(f"backend {backend!r} was asked for, but {reason}") from error
-    return getattr(module, op)
+    return getattr(module, variant or op)
