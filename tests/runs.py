@@ -5,16 +5,20 @@ As a script it trains: `python tests/runs.py config.json`, also under torchrun.
 
 import hashlib
 import json
+import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from waveflow.audio.io import info
 from waveflow.data.manifest import Entry, Manifest
 from waveflow.training import TrainConfig, train
+from waveflow.training.run import Run
 
 HELD_OUT = ("LJ001-0002", "arctic_a0005_1592748467")
 
@@ -68,6 +72,19 @@ def changed(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         merges = isinstance(change, dict) and name != "model_config"
         merged[name] = changed(values.get(name, {}), change) if merges else change
     return merged
+
+
+def interrupt_after(steps: int, patch: pytest.MonkeyPatch) -> None:
+    """Let this process send itself SIGTERM after so many steps of a run."""
+    apply = Run.apply_gradients
+
+    def and_then(self: Run) -> torch.Tensor:
+        norm = apply(self)
+        if self.step == steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return norm
+
+    patch.setattr(Run, "apply_gradients", and_then)
 
 
 def checkpoint_of(out: str | Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@ import io
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import DATA
 from rich.console import Console
 from runs import SMALL, changed, write_corpus
@@ -27,11 +28,17 @@ def small(corpus, tmp_path):
 
 @pytest.fixture
 def run():
-    """`run(config)` trains without a word on the terminal: the outcome, and what it would have said."""
+    """`run(config)` trains without a word on the terminal: the outcome, and what it would have said.
+
+    On one thread: sums over several are of another order, and a test may compare bits with another process.
+    """
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
 
     def quietly(config: TrainConfig) -> tuple[Outcome, str]:
         text = io.StringIO()
         outcome = train(config, Console(file=text, width=400))
         return outcome, text.getvalue()
 
-    return quietly
+    yield quietly
+    torch.set_num_threads(n_threads)

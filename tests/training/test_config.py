@@ -57,5 +57,5 @@ def test_a_value_out_of_range_is_named_with_its_range(name, value, complaint):
 
 
 def test_a_missing_corpus_is_asked_for():
-    with pytest.raises(ValueError, match="add data.manifest=PATH"):
+    with pytest.raises(ValueError, match=r"add data\.manifest=PATH"):
         TrainConfig.from_dict({"train": {"out": "run"}})

@@ -5,13 +5,12 @@ import os
 import numpy as np
 import pytest
 import torch
-from runs import checkpoint_of, log_of, weights_of
+from runs import checkpoint_of, interrupt_after, log_of, weights_of
 
 from waveflow.checkpoints import CheckpointError, load
 from waveflow.checkpoints.native import read_facts
 from waveflow.models import registry
 from waveflow.training import TrainingError
-from waveflow.training.run import Run
 from waveflow.training.state import Checkpoints
 
 
@@ -81,19 +80,6 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits_as_one_that_was_not(sma
     assert {**one, "config": 0}.keys() == {**other, "config": 0}.keys()
     assert [one[k] for k in ("step", "best_bits", "figures")] == [other[k] for k in ("step", "best_bits", "figures")]
     assert [row["nats"] for row in log_of(whole.train.out)] == [row["nats"] for row in log_of(parts.train.out)]
-
-
-def interrupt_after(steps: int, patch: pytest.MonkeyPatch) -> None:
-    """Let the process send itself SIGTERM after so many steps."""
-    apply = Run.apply_gradients
-
-    def and_then(self):
-        norm = apply(self)
-        if self.step == steps:
-            os.kill(os.getpid(), 15)
-        return norm
-
-    patch.setattr(Run, "apply_gradients", and_then)
 
 
 def test_a_finished_run_trains_no_further_and_gives_its_model_again(small, run):
@@ -249,7 +235,7 @@ def test_tensorboard_gets_figures_sound_and_pictures(small, run):
 
 
 def test_a_corpus_of_another_rate_is_refused(small, run):
-    with pytest.raises(ValueError, match="22050.*24000"):
+    with pytest.raises(ValueError, match=r"22050.*24000"):
         run(small(model_config={"mel": {"sample_rate": 24000}, "n_flows": 2}))
 
 

@@ -59,7 +59,7 @@ def test_an_unknown_setting_of_the_model_fails_with_the_nearest_valid_name(small
 @pytest.mark.parametrize(
     ("override", "complaint"),
     [
-        ("train.steps=many", "train.steps=many.*could not be converted"),
+        ("train.steps=many", r"train\.steps=many.*could not be converted"),
         ("train.steps=1,2", "sweep"),
         ("steps", "'steps'"),
     ],

@@ -76,7 +76,7 @@ def test_where_all_are_damaged_the_run_is_not_started_anew_silently(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=2)
     checkpoints.save(state(1), 1)
     flip_a_bit(tmp_path / "step-00000001" / "state.pt")
-    with pytest.raises(CheckpointError, match="none of the checkpoints .* can be read"):
+    with pytest.raises(CheckpointError, match=r"none of the checkpoints .* can be read"):
         checkpoints.load(lambda _: None)
 
 
@@ -91,7 +91,7 @@ def test_a_full_disk_is_named_and_leaves_the_checkpoint_before_intact(tmp_path, 
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full)
-        with pytest.raises(CheckpointError, match="No space left on device.*free some space"):
+        with pytest.raises(CheckpointError, match=r"No space left on device.*free some space"):
             checkpoints.save(state(2), 2)
     assert names(tmp_path) == ["step-00000001"]
     assert checkpoints.load(pytest.fail)[1]["step"] == 1
@@ -110,6 +110,6 @@ def test_a_checkpoint_of_another_version_is_refused_and_not_taken_for_damaged(tm
     checkpoints = Checkpoints(tmp_path, keep=2)
     facts = checkpoints.save(state(1), 1) / "state.json"
     facts.write_text(facts.read_text().replace('"format_version": 1', '"format_version": 2'))
-    with pytest.raises(CheckpointError, match="format_version 2.*reads 1"):
+    with pytest.raises(CheckpointError, match=r"format_version 2.*reads 1"):
         checkpoints.load(pytest.fail)
     assert names(tmp_path) == ["step-00000001"]

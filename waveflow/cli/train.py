@@ -25,7 +25,7 @@ def train(
 ) -> None:
     """Train a model, or go on with the run that is in `train.out`.
 
-    On several GPUs or machines, start the same with torchrun: `torchrun --nproc-per-node 8 --no-python waveflow train ...`
+    On several GPUs or machines: `torchrun --nproc-per-node 8 --no-python waveflow train ...`
 
     Example: `waveflow train --recipe ljspeech model=lapglow-small data.manifest=corpus train.out=runs/lapglow`
     """

@@ -1,0 +1,37 @@
+import torch
+
+from waveflow.audio.mel import MelConfig
+from waveflow.bijections import ActNorm, Chain
+from waveflow.models import LapGlow, LapGlowConfig
+from waveflow.training.batches import segments
+from waveflow.training.run import initialize
+
+
+class NormedLapGlow(LapGlow):
+    """A LapGlow whose flow begins with an ActNorm, as no registered model has one."""
+
+    def __init__(self) -> None:
+        super().__init__(LapGlowConfig(mel=MelConfig(), n_flows=1, n_channels=2))
+        lapped, *others = self.flow.steps
+        self.flow = Chain([lapped, ActNorm(self.n_group), *others])
+
+
+def test_act_norm_is_initialised_by_the_whole_first_batch(small):
+    model = NormedLapGlow()
+    config = small(data={"batch_size": 8})
+    dataset = segments(config, model)
+    initialize(model, dataset, 8)
+    first = dataset.collate([dataset[i] for i in range(8)])
+    bands, _ = model.flow.steps[0](first.audio)
+    normed, _ = model.flow.steps[1](bands)
+    assert model.flow.steps[1].initialized
+    assert normed.mean((0, 2)).abs().max() < 1e-3
+    assert (normed.std((0, 2), unbiased=False) - 1).abs().max() < 1e-2
+
+
+def test_act_norm_that_was_initialised_stays(small):
+    model = NormedLapGlow()
+    model.flow.steps[1].initialized.fill_(True)
+    before = model.flow.steps[1].scale.clone()
+    initialize(model, segments(small(), model), 4)
+    assert torch.equal(model.flow.steps[1].scale, before)
