@@ -216,11 +216,11 @@ def test_golden_state_dicts_convert_to_the_reference_s_latent(tmp_path, name):
     assert distance(channels, tensors["forward.z"]) < GOLDEN_WAVEGLOW["z"]
 
 
-@pytest.mark.parametrize("name", ["flowavenet_small_checkpoint", "waveflow_small_h8_bipartize_checkpoint"])
-def test_other_models_are_refused_as_such(tmp_path, name):
+def test_a_model_of_another_kind_is_refused_as_such(tmp_path):
+    torch.save(torch.nn.LSTM(2, 3).state_dict(), tmp_path / "source.pt")
     with pytest.raises(CheckpointError, match="is no WaveGlow"):
-        convert(shared(f"goldens/{name}.pt"), tmp_path / "native")
-    assert os.listdir(tmp_path) == []
+        convert(tmp_path / "source.pt", tmp_path / "native")
+    assert os.listdir(tmp_path) == ["source.pt"]
 
 
 def test_the_report_and_the_checkpoint_say_where_it_came_from_and_what_was_proved(tmp_path):

@@ -7,12 +7,14 @@ import re
 import numpy as np
 import pytest
 import torch
+from foreign_states import l0sg
 from goldens import distance, golden
 from tolerances import GOLDEN_WAVEFLOW
 
 from waveflow.audio.mel import MelConfig
 from waveflow.checkpoints import CheckpointError
 from waveflow.checkpoints.foreign import read_foreign
+from waveflow.checkpoints.l0sg import read_l0sg
 from waveflow.checkpoints.paddle import is_paddle, read_paddle, read_pdparams
 from waveflow.models import build
 from waveflow.models.waveflow import row_permutations
@@ -41,29 +43,6 @@ def as_paddle(l0sg, permutations=True):
         for k, order in enumerate(row_permutations("bipartite", N_FLOWS, HEIGHT)):
             arrays[f"decoder.generated_tensor_{k}"] = np.array(order)
     return arrays
-
-
-def l0sg_state():
-    """Random weights of a small WaveFlow, under L0SG's names."""
-    n, layers, state = 4, 2, {}
-
-    def conv(key, *shape, normed=True):
-        state[f"{key}.weight_v" if normed else f"{key}.weight"] = torch.randn(*shape)
-        if normed:
-            state[f"{key}.weight_g"] = torch.rand(shape[0], *[1] * (len(shape) - 1)) + 0.5
-        state[f"{key}.bias"] = torch.randn(shape[0])
-
-    for i in (0, 2):
-        conv(f"upsample_conv.{i}", 1, 1, 3, 32)
-    for k in range(N_FLOWS):
-        net = f"flows.{k}.coupling.net"
-        conv(f"{net}.front_conv.0.conv", n, 1, 1, 1)
-        for i in range(layers):
-            conv(f"{net}.res_blocks.{i}.filter_gate_conv.conv", 2 * n, n, 3, 3)
-            conv(f"{net}.res_blocks.{i}.filter_gate_conv_c", 2 * n, 5, 1, 1)
-            conv(f"{net}.res_blocks.{i}.res_skip_conv", 2 * n, n, 1, 1)
-        conv(f"flows.{k}.coupling.proj_log_s_t.conv", 2, n, 1, 1, normed=False)
-    return state
 
 
 def read(value, **options):
@@ -124,9 +103,7 @@ def test_an_array_that_claims_more_than_it_has_is_refused():
 
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_file_makes_the_model_that_l0sg_s_names_make(tmp_path, protocol):
-    from waveflow.checkpoints.l0sg import read_l0sg
-
-    state = l0sg_state()
+    state = l0sg()
     path = tmp_path / "step-100.pdparams"
     path.write_bytes(pickle.dumps(as_paddle(state), protocol=protocol))
     tensors = read_foreign(path).tensors
@@ -140,14 +117,14 @@ def test_file_makes_the_model_that_l0sg_s_names_make(tmp_path, protocol):
 
 
 def test_without_its_permutations_the_height_is_assumed_and_said_so():
-    tensors = {key: torch.from_numpy(value) for key, value in as_paddle(l0sg_state(), permutations=False).items()}
+    tensors = {key: torch.from_numpy(value) for key, value in as_paddle(l0sg(), permutations=False).items()}
     found = read_paddle(tensors, "file")
     assert (found.config["n_group"], found.assumed) == (16, ("n_group",))
     assert read_paddle(tensors, "file", n_group=8).config["n_group"] == 8
 
 
 def test_dilations_over_the_rows_follow_from_the_height():
-    tensors = {key: torch.from_numpy(value) for key, value in as_paddle(l0sg_state(), permutations=False).items()}
+    tensors = {key: torch.from_numpy(value) for key, value in as_paddle(l0sg(), permutations=False).items()}
     published = {16: (1,) * 8, 32: (1, 2, 4, 1, 2, 4, 1, 2), 64: (1, 2, 4, 8, 16, 1, 2, 4)}
     for n_group, dilations in published.items():
         cycle = read_paddle(tensors, "file", n_group=n_group).config["n_layers_per_cycle"]
@@ -156,7 +133,7 @@ def test_dilations_over_the_rows_follow_from_the_height():
 
 
 def test_contradictions_are_refused():
-    arrays = as_paddle(l0sg_state())
+    arrays = as_paddle(l0sg())
     tensors = {key: torch.from_numpy(value) for key, value in arrays.items()}
     with pytest.raises(CheckpointError, match="permutes 8 rows, but n_group=16"):
         read_paddle(tensors, "file", n_group=16)

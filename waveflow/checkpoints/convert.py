@@ -12,11 +12,12 @@ import torch
 from waveflow.audio.mel import MelConfig
 from waveflow.checkpoints import native, nemo
 from waveflow.checkpoints.atomic import entries
+from waveflow.checkpoints.detect import understand
 from waveflow.checkpoints.errors import CheckpointError
 from waveflow.checkpoints.foreign import Foreign, read_foreign
-from waveflow.checkpoints.nvidia import read_waveglow
 from waveflow.checkpoints.proof import USUAL_ERROR_FLOAT32, Proof, prove
-from waveflow.models import WaveGlow, WaveGlowConfig, config_to_dict
+from waveflow.checkpoints.weights import Found
+from waveflow.models import MelFlow, WaveGlow, config_to_dict
 
 
 @dataclass
@@ -28,7 +29,8 @@ class Conversion:
         source_sha256: Its SHA-256.
         destination: The native checkpoint.
         format: Container and contents of the file.
-        generation: 1 to 3, of NVIDIA's key names.
+        model: The registry's name of the model.
+        generation: 1 to 3, of NVIDIA's key names; None for other models.
         weight_norm: Whether the file has weight norm.
         source_dtype: Precision of its weights.
         n_parameters: Number of trained values of the model.
@@ -42,7 +44,8 @@ class Conversion:
     source_sha256: str
     destination: str
     format: str
-    generation: int
+    model: str
+    generation: int | None
     weight_norm: bool
     source_dtype: str
     n_parameters: int
@@ -61,6 +64,7 @@ def convert(
     destination: str | os.PathLike[str],
     *,
     swap_halves: bool = False,
+    options: dict[str, Any] | None = None,
     mel: str | dict[str, Any] | MelConfig | None = None,
     sample_rate: int | None = None,
     hop_length: int | None = None,
@@ -68,18 +72,22 @@ def convert(
     dtype: torch.dtype | None = None,
     overwrite: bool = False,
 ) -> Conversion:
-    """Convert a WaveGlow of NVIDIA/waveglow, DeepLearningExamples, torch.hub or NeMo to a native checkpoint.
+    """Convert another project's checkpoint to a native one.
 
-    Nothing in the file is executed. The config is read off the shapes of the weights. The result is proved to
-    invert, and its log-determinant to be right, before anything is written.
+    Known are WaveGlows of NVIDIA/waveglow, DeepLearningExamples, torch.hub and NeMo, SqueezeWave, FloWaveNet,
+    and WaveFlows of L0SG/WaveFlow and PaddleSpeech. Nothing in the file is executed. The config is read off the
+    shapes of the weights. The result is proved to invert, and its log-determinant to be right, before anything is
+    written.
 
     Args:
-        source: A `.pt`, `.safetensors` or `.nemo` file.
+        source: A `.pt`, `.safetensors`, `.nemo` or `.pdparams` file.
         destination: The native checkpoint's directory.
         swap_halves: The file is of the earliest release (`waveglow_old.pt`, glow_old.py), whose every other
             flow changes the first half of the channels. The weights cannot tell; a wrong guess gives noise.
-        mel: The mel contract: a preset, a config, or its fields; NVIDIA's unless given, or what a `.nemo`
-            states.
+        options: Other fields of the model's config that no shape tells: of L0SG's WaveFlow `n_group`,
+            `n_layers_per_cycle` and `permutation`, of PaddleSpeech's `n_group`.
+        mel: The mel contract: a preset, a config, or its fields; the project's own unless given, or what a
+            `.nemo` states.
         sample_rate: Overrides that of the mel contract.
         hop_length: Overrides that of the mel contract: the weights tell the upsampling's kernel, not its
             stride.
@@ -90,22 +98,18 @@ def convert(
     Raises:
         CheckpointError: The file is unsound, malicious, or of another model; the result is no flow; or the
             destination cannot be written. Nothing is left at the destination.
-        ValueError: The destination exists, or the mel contract is not one.
+        ValueError: The destination exists, an option is not the model's, or the mel contract is not one.
     """
     destination = Path(destination)
     if not overwrite and (entries(destination) or destination.is_file()):
         raise ValueError(f"{destination} exists; choose another place, or say overwrite=True (--overwrite)")
     foreign = read_foreign(source)
-    found = read_waveglow(foreign.tensors, str(source))
-    config = dict(found.config)
-    contract = _mel_contract(foreign, mel, config.pop("n_mels"), sample_rate, hop_length, str(source))
-    if sigma is not None:
-        config["sigma"] = sigma
-    try:
-        model = WaveGlow(WaveGlowConfig(mel=contract, swap_halves=swap_halves, **config)).eval()
-    except (RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{source} makes no WaveGlow: {error}") from error
-    model.load_state_dict({key: native.portable(key, value, dtype) for key, value in found.weights.items()})
+    found = understand(
+        foreign.tensors, str(source), {**(options or {}), **({"swap_halves": True} if swap_halves else {})}
+    )
+    contract = _mel_contract(foreign, found, mel, sample_rate, hop_length, str(source))
+    found.weights = {key: native.portable(key, value, dtype) for key, value in found.weights.items()}
+    model = found.build(contract, **({} if sigma is None else {"sigma": sigma}))
     try:
         proof = prove(model)
     except CheckpointError as error:
@@ -115,6 +119,7 @@ def convert(
         source_sha256=foreign.sha256,
         destination=str(destination),
         format=foreign.format,
+        model=found.model,
         generation=found.generation,
         weight_norm=found.weight_norm,
         source_dtype=str(found.dtype).removeprefix("torch."),
@@ -122,7 +127,7 @@ def convert(
         config=config_to_dict(model.config),
         proof=proof,
         facts=foreign.facts,
-        notes=_notes(model, proof, found.generation, swap_halves, hop_length),
+        notes=_notes(model, found, proof, hop_length),
     )
     kept = {**report.to_dict(), "source": Path(source).name}
     for key in ("destination", "config", "notes"):
@@ -133,16 +138,17 @@ def convert(
 
 def _mel_contract(
     foreign: Foreign,
+    found: Found,
     mel: str | dict[str, Any] | MelConfig | None,
-    n_mels: int,
     sample_rate: int | None,
     hop_length: int | None,
     name: str,
 ) -> MelConfig:
+    n_mels = found.n_mels
     if mel is None and foreign.nemo_config is not None:
         contract = nemo.read_mel(foreign.nemo_config, n_mels, name).to_dict()
     elif mel is None or isinstance(mel, str):
-        contract = MelConfig.preset(mel or "nvidia", n_mels=n_mels).to_dict()
+        contract = MelConfig.preset(mel or found.mel_preset, n_mels=n_mels).to_dict()
     else:
         contract = (mel if isinstance(mel, MelConfig) else MelConfig.from_dict(mel)).to_dict()
     if contract["n_mels"] != n_mels:
@@ -151,20 +157,25 @@ def _mel_contract(
     return MelConfig.from_dict({**contract, **{key: value for key, value in changes.items() if value is not None}})
 
 
-def _notes(model: WaveGlow, proof: Proof, generation: int, swap_halves: bool, hop_length: int | None) -> list[str]:
+def _notes(model: MelFlow, found: Found, proof: Proof, hop_length: int | None) -> list[str]:
     notes = []
+    if found.assumed:
+        values = ", ".join(f"{key}={found.config[key]!r}" for key in found.assumed)
+        notes.append(f"no weight tells {values}; if the speech comes out as noise, give them (--set KEY=VALUE)")
     if proof.round_trip_float32 > USUAL_ERROR_FLOAT32:
         notes.append(
             f"a round trip in float32 changes audio by {proof.round_trip_float32:.1e}: "
             "the weights are ill-conditioned; likelihoods and latents want float64"
         )
+    if not isinstance(model, WaveGlow):
+        return notes
     kernel, hop = model.upsample.conv.kernel_size[0], model.config.mel.hop_length
     if hop_length is None and kernel != 4 * hop:
         notes.append(
             f"the upsampling has {kernel} taps, which suggests a hop of {kernel // 4}; {hop} was assumed: if "
             "the speech comes out stretched or as noise, give the hop (--hop-length)"
         )
-    if generation == 1 and not swap_halves:
+    if found.generation == 1 and not model.config.swap_halves:
         notes.append(
             "the layers have the names of the first release; if the speech comes out as noise, it may be one "
             "that swaps halves (--swap-halves)"

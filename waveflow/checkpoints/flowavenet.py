@@ -74,7 +74,7 @@ def read_flowavenet(tensors: dict[str, Tensor], name: str) -> Found:
             weights |= _wavenet(source, f"blocks.{b}.prior", ours, config, *sizes, mean_first=True)
             channels //= 2
     source.finish()
-    return Found("flowavenet", config, n_mels, weights, source.weight_norm, source.dtype)
+    return Found("flowavenet", config, n_mels, weights, source.weight_norm, source.dtype, mel_preset="flowavenet")
 
 
 def _wavenet(

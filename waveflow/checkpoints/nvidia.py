@@ -103,11 +103,10 @@ def to_nvidia_state_dict(model: WaveGlow) -> dict[str, Tensor]:
 def _strip_prefix(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     anchors = [key for key in tensors if key == "upsample.weight" or key.endswith(".upsample.weight")]
     if len(anchors) != 1:
-        squeezewave = any(re.search(r"in_layers\.\d+\.\d+\.", key) for key in tensors)
-        what = "two models" if anchors else "SqueezeWave" if squeezewave else "no WaveGlow"
+        what = "two models" if anchors else "no WaveGlow"
         raise CheckpointError(
             f"{name} is {what}: expected one upsample.weight, found {len(anchors)} among {_some(tensors)}; "
-            "only WaveGlow can be converted"
+            "SqueezeWave, FloWaveNet and WaveFlow can be converted too, but have other names"
         )
     prefix = anchors[0].removesuffix("upsample.weight")
     if others := [key for key in tensors if not key.startswith(prefix)]:

@@ -30,6 +30,8 @@ class Found:
         weight_norm: Whether the file has directions and lengths rather than weights.
         dtype: Precision of the weights in the file.
         assumed: Fields of `config` that no shape tells.
+        mel_preset: The mel contract of the project.
+        generation: 1 to 3, of NVIDIA's key names.
     """
 
     model: str
@@ -39,6 +41,8 @@ class Found:
     weight_norm: bool
     dtype: torch.dtype
     assumed: tuple[str, ...] = ()
+    mel_preset: str = "nvidia"
+    generation: int | None = None
 
     def build(self, mel: MelConfig, **changes: Any) -> MelFlow:
         """The model, in eval mode.

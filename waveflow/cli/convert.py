@@ -15,26 +15,27 @@ if TYPE_CHECKING:
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(help="A .pt, .safetensors or .nemo file with a WaveGlow.")],
+    source: Annotated[Path, typer.Argument(help="A .pt, .safetensors, .nemo or .pdparams file.")],
     destination: Annotated[Path, typer.Argument(help="Directory to write.")],
     swap_halves: Annotated[
         bool, typer.Option("--swap-halves", help="The file is waveglow_old.pt, of the earliest release.")
     ] = False,
-    mel: Annotated[
-        str | None, typer.Option(help="Mel preset; nvidia unless given, or what a .nemo file states.")
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A field of the config that no weight tells; repeatable."),
     ] = None,
+    mel: Annotated[str | None, typer.Option(help="Mel preset; the project's own unless given.")] = None,
     sample_rate: Annotated[int | None, typer.Option(help="Hz, where not that of the preset.")] = None,
     hop_length: Annotated[int | None, typer.Option(help="Samples, where not that of the preset.")] = None,
     sigma: Annotated[float | None, typer.Option(help="Default temperature of the model.")] = None,
     half: Annotated[bool, typer.Option("--half", help="Write half precision: half the size.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a checkpoint that is there.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint that is there.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Turn a WaveGlow of NVIDIA, DeepLearningExamples, torch.hub or NeMo into a native checkpoint.
+    """Turn another project's checkpoint into a native one.
 
-    Nothing in the file is executed; the result is proved to invert before it is written.
+    Known are WaveGlow of NVIDIA, DeepLearningExamples, torch.hub and NeMo, SqueezeWave, FloWaveNet, and WaveFlow of
+    L0SG and PaddleSpeech. Nothing in the file is executed; the result is proved to invert before it is written.
 
     Example: `waveflow convert waveglow_256channels_universal_v5.pt universal`
     """
@@ -43,12 +44,14 @@ def convert(
 
     from waveflow import checkpoints
 
+    options = _options(set_ or [])
     try:
         with Console(stderr=True).status(f"reading and proving {source}"):
             report = checkpoints.convert(
                 source,
                 destination,
                 swap_halves=swap_halves,
+                options=options,
                 mel=mel,
                 sample_rate=sample_rate,
                 hop_length=hop_length,
@@ -65,17 +68,28 @@ def convert(
         _print_report(report)
 
 
+def _options(settings: list[str]) -> dict[str, int | str]:
+    options: dict[str, int | str] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{setting!r} is no setting, expected KEY=VALUE", param_hint="--set")
+        options[key] = int(value) if value.isdecimal() else value
+    return options
+
+
 def _print_report(report: Conversion) -> None:
     from rich.console import Console
     from rich.table import Table
 
     config, mel, proof = report.config, report.config["mel"], report.proof
-    keys = ("n_flows", "n_group", "n_early_every", "n_early_size", "n_channels", "n_layers", "kernel_size")
-    norm = "with" if report.weight_norm else "without"
+    norm = f"{'with' if report.weight_norm else 'without'} weight norm"
+    generation = f"named as in generation {report.generation}, " if report.generation else ""
     rows = {
         "found": f"{report.format}, {report.source_dtype}",
-        "layers": f"named as in generation {report.generation}, {norm} weight norm",
-        "config": ", ".join(f"{key} {config[key]}" for key in (*keys, "upsample_kernel_size")),
+        "model": report.model,
+        "layers": generation + norm,
+        "config": ", ".join(f"{key} {value}" for key, value in config.items() if key not in ("mel", "sigma")),
         "mel": ", ".join(f"{key} {mel[key]}" for key in ("n_mels", "sample_rate", "hop_length", "n_fft")),
         "parameters": f"{report.n_parameters:,}",
         "round trip": f"{proof.round_trip_float64:.1e} in float64, {proof.round_trip_float32:.1e} in float32",

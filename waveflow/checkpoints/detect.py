@@ -1,0 +1,51 @@
+"""Which of the known models a foreign state dict is, told by its keys."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from waveflow.checkpoints.flowavenet import is_flowavenet, read_flowavenet
+from waveflow.checkpoints.l0sg import is_l0sg, read_l0sg
+from waveflow.checkpoints.nvidia import read_waveglow
+from waveflow.checkpoints.paddle import is_paddle, read_paddle
+from waveflow.checkpoints.squeezewave import is_squeezewave, read_squeezewave
+from waveflow.checkpoints.weights import Found
+
+_KNOWN: tuple[tuple[Callable[[dict[str, Tensor]], bool], Callable[..., Found]], ...] = (
+    (is_squeezewave, read_squeezewave),
+    (is_l0sg, read_l0sg),
+    (is_flowavenet, read_flowavenet),
+    (is_paddle, read_paddle),
+)
+
+
+def understand(tensors: dict[str, Tensor], name: str, options: dict[str, Any]) -> Found:
+    """Read a state dict by the converter that knows its keys; WaveGlow's unless another does.
+
+    Args:
+        tensors: The state dict.
+        name: What to call the file in errors.
+        options: Fields of the model's config that no shape tells.
+
+    Raises:
+        CheckpointError: It is none of the known models, or unsound.
+        ValueError: An option that the model has not, or whose value shapes tell.
+    """
+    reader = next((reader for known, reader in _KNOWN if known(tensors)), _read_waveglow)
+    accepted = [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    if strange := sorted(options.keys() - set(accepted)):
+        raise ValueError(
+            f"{strange[0]} was given for {name}, whose weights leave only {accepted or 'nothing'} open; leave it out"
+        )
+    return reader(tensors, name, **options)
+
+
+def _read_waveglow(tensors: dict[str, Tensor], name: str, *, swap_halves: bool = False) -> Found:
+    found = read_waveglow(tensors, name)
+    config = {**found.config, "swap_halves": swap_halves}
+    n_mels = config.pop("n_mels")
+    return Found("waveglow", config, n_mels, found.weights, found.weight_norm, found.dtype, generation=found.generation)
