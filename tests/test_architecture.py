@@ -63,8 +63,6 @@ def test_imports_point_up_the_layers(path):
 def test_import_of_the_package_loads_nothing_heavy():
     code = "import sys, waveflow; print(*sorted({m.split('.')[0] for m in sys.modules}))"
     loaded = set(
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout.split()
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     )
     assert not loaded & HEAVY

@@ -123,8 +123,7 @@ def test_a_folder_that_cannot_be_written_is_an_error_that_says_so(run, checkpoin
 
 
 def test_stdin_goes_to_stdout(checkpoint, clip):
-    code = "import sys; sys.argv = ['waveflow', 'vocode', '-', '-m', sys.argv[1]]; from waveflow.cli.main import main; main()"
-    command = [sys.executable, "-c", code, checkpoint]
+    command = [sys.executable, "-m", "waveflow.cli.main", "vocode", "-", "-m", checkpoint]
     done = subprocess.run(command, input=clip.read_bytes(), capture_output=True, check=True)
     audio, rate = soundfile.read(io.BytesIO(done.stdout))
     assert rate == 22050

@@ -32,7 +32,7 @@ class Bijection(nn.Module):
             InverseNotAvailable: The family has no inverse.
         """
         raise InverseNotAvailable(
-            f"{type(self).__name__} has no inverse; train and score with forward, or choose a family that can be sampled"
+            f"{type(self).__name__} has no inverse; train and score with it, or choose a family that can be sampled"
         )
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | Context | None = None, /) -> tuple[Tensor, Tensor]:

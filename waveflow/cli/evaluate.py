@@ -76,9 +76,7 @@ def evaluate(
     if synthesis is not None and model is not None:
         raise ValueError(f"both a synthesis ({synthesis}) and a model ({model}) were given; give one of them")
     if synthesis is None and sample_rate is not None:
-        raise ValueError(
-            "--sample-rate is for two folders; a model is evaluated at its own rate, leave it out"
-        )
+        raise ValueError("--sample-rate is for two folders; a model is evaluated at its own rate, leave it out")
     files = find_recordings(reference)
     mel = None
     if synthesis is not None:

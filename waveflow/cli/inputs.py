@@ -52,9 +52,7 @@ def find_inputs(names: Iterable[str], suffixes: frozenset[str]) -> list[Input]:
             hits = (Path(p) for p in sorted(glob.glob(name, recursive=True)))
             matches = [Input(p, Path(p.name)) for p in hits if p.is_file()]
         if not matches:
-            raise ValueError(
-                f"nothing to read at {name}: no such file, or no {', '.join(sorted(suffixes))} in it"
-            )
+            raise ValueError(f"nothing to read at {name}: no such file, or no {', '.join(sorted(suffixes))} in it")
         for match in matches:
             found.setdefault(match.path.resolve(), match)
     return list(found.values())
@@ -81,9 +79,7 @@ def load_vocoder(model: str | None, device: str, dtype: str = "float32", backend
     try:
         return load(model, device=device, dtype=known[dtype], backend=backend)
     except RuntimeError as error:
-        raise ValueError(
-            f"device is {device!r}, which cannot be used: {str(error).splitlines()[0]}"
-        ) from error
+        raise ValueError(f"device is {device!r}, which cannot be used: {str(error).splitlines()[0]}") from error
 
 
 def tracked(items: Sequence[Item], description: str) -> Iterator[Item]:

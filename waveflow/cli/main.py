@@ -65,9 +65,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def waveflow(
-    version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version."
-    ),
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
     """Mel spectrograms to speech with normalizing flows, and speech to exact likelihoods."""
 

@@ -12,15 +12,13 @@ from waveflow.cli.inputs import AUDIO_SUFFIXES, complain, find_inputs, tracked
 
 def mel(
     inputs: Annotated[list[str], typer.Argument(help="Recordings, folders or globs.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="A mel file for one input, else a folder.")
-    ] = Path("mels"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="A mel file for one input, else a folder.")] = Path(
+        "mels"
+    ),
     preset: Annotated[
         str | None, typer.Option(help="nvidia, hifigan, vocos, parallelwavegan, flowavenet, nemo, ...")
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Take the mel contract of this model.")
-    ] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Take the mel contract of this model.")] = None,
     suffix: Annotated[str, typer.Option(help=".npy, .npz, .pt or .safetensors, for a folder.")] = ".npy",
     overwrite: Annotated[bool, typer.Option(help="Replace files that exist; else they are kept.")] = False,
 ) -> None:

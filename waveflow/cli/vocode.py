@@ -38,18 +38,12 @@ def vocode(
     ],
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output", "-o", help="A .wav or .flac file for one input, else a folder; - is stdout."
-        ),
+        typer.Option("--output", "-o", help="A .wav or .flac file for one input, else a folder; - is stdout."),
     ] = None,
     model: ModelOption = None,
-    sigma: Annotated[
-        float | None, typer.Option(help="Standard deviation of the latent; the model's own.")
-    ] = None,
+    sigma: Annotated[float | None, typer.Option(help="Standard deviation of the latent; the model's own.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
-    denoise: Annotated[
-        float, typer.Option(help="Strength of the subtraction of the model's bias, e.g. 0.01.")
-    ] = 0.0,
+    denoise: Annotated[float, typer.Option(help="Strength of the subtraction of the model's bias, e.g. 0.01.")] = 0.0,
     project: Annotated[int, typer.Option(help="Rounds of projection onto the mel.")] = 0,
     device: DeviceOption = "auto",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
@@ -99,9 +93,7 @@ def _plan(names: list[str], output: Path | None) -> list[tuple[Input, Path]]:
     found = find_inputs(names, AUDIO_SUFFIXES | MEL_SUFFIXES)
     if output is not None and (output.suffix.lower() in (".wav", ".flac") or str(output) == STDIN):
         if len(found) > 1:
-            raise ValueError(
-                f"--output {output} is one file, but there are {len(found)} inputs; name a folder"
-            )
+            raise ValueError(f"--output {output} is one file, but there are {len(found)} inputs; name a folder")
         return [(found[0], output)]
     folder = Path() if output is None else output
     targets = [folder / item.relative.with_name(f"{item.relative.stem}_waveflow.wav") for item in found]

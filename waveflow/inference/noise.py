@@ -25,9 +25,7 @@ def seeds_of(seed: int | Sequence[int] | None, batch: int) -> list[int]:
     if isinstance(seed, int):
         return [seed] * batch
     if len(seed) != batch:
-        raise ValueError(
-            f"{len(seed)} seeds were given for a batch of {batch}; give one each, or a single number"
-        )
+        raise ValueError(f"{len(seed)} seeds were given for a batch of {batch}; give one each, or a single number")
     return [int(s) for s in seed]
 
 

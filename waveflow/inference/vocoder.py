@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from waveflow import ops
 from waveflow.audio.mel import MelSpectrogram
 from waveflow.audio.mel_check import check_mel
 from waveflow.checkpoints import native
+from waveflow.inference.backends import inverse_by
 from waveflow.inference.denoise import Denoiser
 from waveflow.inference.fuse import fuse
 from waveflow.inference.noise import batch_normal, seeds_of
@@ -22,7 +24,6 @@ from waveflow.losses import QUANTIZATION, bits_per_sample, log_likelihood
 from waveflow.models import MelContext, MelFlow
 
 CHUNK_SECONDS = 20.0
-BACKENDS = ("auto", "reference", "compile")
 
 
 class Vocoder:
@@ -32,7 +33,7 @@ class Vocoder:
         model: The trained flow; kept as `model`, a fused copy synthesises.
         device: Where to run.
         dtype: Precision of synthesis, float32 unless given.
-        backend: `reference`, `compile` or `auto`.
+        backend: One of `waveflow.inference.backends.BACKENDS`.
         name: What to call it in reports.
 
     Attributes:
@@ -50,17 +51,13 @@ class Vocoder:
         backend: str = "auto",
         name: str = "",
     ) -> None:
-        if backend not in BACKENDS:
-            raise ValueError(f"backend is {backend!r}, expected one of {BACKENDS}")
         self.device = torch.device(device)
         self.dtype = dtype or torch.float32
-        self.backend = "reference" if backend == "auto" else backend
         self.name = name
         self.model = model.to(self.device).eval()
         self.config = model.config
         self.transform = MelSpectrogram(model.mel_config).to(self.device)
-        self._fused = fuse(self.model).to(self.dtype)
-        self._inverse = torch.compile(self._fused.inverse) if self.backend == "compile" else self._fused.inverse
+        self._inverse, self.backend = inverse_by(self.model, backend, self.device, self.dtype)
 
     @property
     def sample_rate(self) -> int:
@@ -156,9 +153,9 @@ class Vocoder:
     def decode(self, z: Tensor, mel: Tensor) -> Tensor:
         """Map a latent `(B, T)` or `(T,)` to audio of the same shape; undoes `encode` under the same mel."""
         check_mel(mel, self.config.mel)
-        latent = torch.atleast_2d(z).to(self.device, self.dtype)
-        target = mel.to(self.device, self.dtype)
-        audio = self._fused.inverse(latent, target if target.dim() == 3 else target[None]).float()
+        latent = torch.atleast_2d(z).to(self.device, torch.float32)
+        target = mel.to(self.device, torch.float32)
+        audio = self._inverse(latent, MelContext(target if target.dim() == 3 else target[None])).float()
         return audio if z.dim() == 2 else audio[0]
 
     @torch.no_grad()
@@ -190,7 +187,7 @@ class Vocoder:
         return total if audio.dim() == 2 else total[0]
 
     def bits_per_sample(self, audio: Tensor, mel: Tensor | None = None) -> Tensor:
-        """Bits that 16-bit audio costs per sample under the model: `15 - nats per sample / log 2`; shape as log_prob."""
+        """Bits that 16-bit audio costs per sample under the model: `15 - nats per sample / log 2`."""
         return bits_per_sample(self.log_prob(audio, mel) / self._whole(audio.shape[-1]))
 
     def save(self, directory: str | os.PathLike[str], **options: Any) -> None:
@@ -238,9 +235,10 @@ class Vocoder:
         """
         n = mel.shape[-1] * self.config.mel.hop_length
         sigma = self.config.sigma if sigma is None else sigma
-        latent = (sigma * batch_normal(seeds, start, n, device=self.device)).to(self.dtype)
+        drawn_by = self.backend if self.backend in ops.BACKENDS else "reference"
+        latent = sigma * batch_normal(seeds, start, n, device=self.device, backend=drawn_by)
         lengths = None if samples is None else (samples - start).clamp(0, n)
-        return self._inverse(latent, MelContext(mel.to(self.dtype), lengths)).float()
+        return self._inverse(latent, MelContext(mel, lengths)).float()
 
     def _batch(self, audio: Tensor, mel: Tensor | None) -> tuple[Tensor, Tensor]:
         if not audio.is_floating_point() or audio.dim() not in (1, 2) or not torch.isfinite(audio).all():

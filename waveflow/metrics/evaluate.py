@@ -26,9 +26,7 @@ class Scores(dict[str, float]):
         notes: For each NaN the reason, and a warning where level or offset is out of the ordinary.
     """
 
-    def __init__(
-        self, figures: Mapping[str, float] | None = None, notes: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, figures: Mapping[str, float] | None = None, notes: Mapping[str, str] | None = None) -> None:
         super().__init__(figures or {})
         self.notes = dict(notes or {})
 

@@ -27,9 +27,7 @@ def find_recordings(path: str | Path) -> dict[str, Path]:
         if file.suffix.lower() not in io.SUFFIXES or not file.is_file():
             continue
         if file.stem in found:
-            raise ValueError(
-                f"{found[file.stem]} and {file} share the stem by which files are matched; rename one"
-            )
+            raise ValueError(f"{found[file.stem]} and {file} share the stem by which files are matched; rename one")
         found[file.stem] = file
     if not found:
         raise ValueError(f"{path} holds no sound files; expected some of {', '.join(io.SUFFIXES)}")

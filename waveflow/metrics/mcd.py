@@ -33,18 +33,14 @@ def mel_cepstrum(log_mel: Tensor, n_coefficients: int = 13) -> Tensor:
     """
     n_mels = log_mel.shape[-2]
     if not 1 <= n_coefficients < n_mels:
-        raise ValueError(
-            f"n_coefficients is {n_coefficients}, expected 1 to {n_mels - 1} for {n_mels} mel bands"
-        )
+        raise ValueError(f"n_coefficients is {n_coefficients}, expected 1 to {n_mels - 1} for {n_mels} mel bands")
     k = torch.arange(1, n_coefficients + 1, dtype=log_mel.dtype, device=log_mel.device)
     b = torch.arange(n_mels, dtype=log_mel.dtype, device=log_mel.device)
     basis = 2 / n_mels * torch.cos(math.pi / n_mels * torch.outer(k, b + 0.5))
     return (basis @ log_mel).transpose(-1, -2)
 
 
-def mel_cepstral_distortion(
-    reference: Any, synthesis: Any, *, align: bool = True, radius: int | None = None
-) -> float:
+def mel_cepstral_distortion(reference: Any, synthesis: Any, *, align: bool = True, radius: int | None = None) -> float:
     """Distance of two cepstra, the mean over (aligned) pairs of frames.
 
         10 / ln 10 * sqrt(2 * sum_k (c_k - c'_k)^2)    dB
@@ -71,9 +67,7 @@ def mel_cepstral_distortion(
         path = dtw_path(x, y, radius=radius)
         x, y = x[path[:, 0]], y[path[:, 1]]
     elif x.shape != y.shape:
-        raise ValueError(
-            f"reference has shape {x.shape} and synthesis {y.shape}; trim the longer one, or align"
-        )
+        raise ValueError(f"reference has shape {x.shape} and synthesis {y.shape}; trim the longer one, or align")
     distance = np.sqrt(2 * np.square(x - y).sum(axis=1))
     return float(DECIBELS_PER_NEPER / 2 * distance.mean())
 
@@ -100,9 +94,7 @@ def dtw_path(reference: Any, synthesis: Any, *, radius: int | None = None) -> np
     """
     x, y = _frames("reference", reference), _frames("synthesis", synthesis)
     if x.shape[1] != y.shape[1]:
-        raise ValueError(
-            f"frames of {x.shape[1]} and {y.shape[1]} values cannot be aligned; give both the same K"
-        )
+        raise ValueError(f"frames of {x.shape[1]} and {y.shape[1]} values cannot be aligned; give both the same K")
     if radius is not None and radius < 0:
         raise ValueError(f"radius is {radius}, expected a number of frames of at least 0, or None")
     widest = max(len(x), len(y))

@@ -100,9 +100,7 @@ def _require(name: str) -> ModuleType:
 def _one_item(reference: Tensor, synthesis: Tensor) -> tuple[Tensor, Tensor]:
     check_pair(reference, synthesis)
     if reference.ndim != 1:
-        raise ValueError(
-            f"audio has shape {tuple(reference.shape)}, expected (T,); score the items one by one"
-        )
+        raise ValueError(f"audio has shape {tuple(reference.shape)}, expected (T,); score the items one by one")
     for name, audio in (("reference", reference), ("synthesis", synthesis)):
         if not audio.isfinite().all():
             raise ValueError(f"{name} has NaN or infinite samples, expected none")

@@ -41,13 +41,9 @@ def save_comparison(
     """
     check_pair(reference, synthesis)
     if reference.ndim != 1:
-        raise ValueError(
-            f"audio has shape {tuple(reference.shape)}, expected (T,); draw the items one by one"
-        )
+        raise ValueError(f"audio has shape {tuple(reference.shape)}, expected (T,); draw the items one by one")
     if importlib.util.find_spec("matplotlib") is None:
-        raise ImportError(
-            "the package matplotlib is not installed; install the extra: pip install 'waveflow[metrics]'"
-        )
+        raise ImportError("the package matplotlib is not installed; install the extra: pip install 'waveflow[metrics]'")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -67,9 +63,7 @@ def save_comparison(
     images = []
     for axis, (name, values, style) in zip(axes, panels):
         images.append(
-            axis.imshow(
-                values, origin="lower", aspect="auto", extent=(0, seconds, -0.5, len(values) - 0.5), **style
-            )
+            axis.imshow(values, origin="lower", aspect="auto", extent=(0, seconds, -0.5, len(values) - 0.5), **style)
         )
         axis.set_title(name, loc="left", fontsize="medium")
         _label_bands(axis, transform)

@@ -61,9 +61,7 @@ def track_pitch(audio: Tensor, sample_rate: int) -> Pitch:
         ValueError: Not one-dimensional, empty, or not finite.
     """
     if audio.ndim != 1 or not audio.numel() or not audio.isfinite().all():
-        raise ValueError(
-            f"audio has shape {tuple(audio.shape)}, expected (T,), at least one sample, all finite"
-        )
+        raise ValueError(f"audio has shape {tuple(audio.shape)}, expected (T,), at least one sample, all finite")
     import librosa
 
     audio = audio.detach().to("cpu", torch.float32)
@@ -167,8 +165,7 @@ def _both_voiced(reference: Pitch, synthesis: Pitch) -> tuple[np.ndarray, np.nda
 def _check_frames(reference: Pitch, synthesis: Pitch) -> None:
     if len(reference.f0) != len(synthesis.f0):
         raise ValueError(
-            f"the tracks have {len(reference.f0)} and {len(synthesis.f0)} frames; "
-            "trim the audio to one length first"
+            f"the tracks have {len(reference.f0)} and {len(synthesis.f0)} frames; trim the audio to one length first"
         )
 
 

@@ -85,9 +85,7 @@ class MelFlow(Bijection):
         told = self._told(z, context)
         return self._silence_padding(self.flow.inverse(self._to_channels(z), told), told)
 
-    def inverse_and_log_det(
-        self, z: Tensor, context: Tensor | MelContext | None = None, /
-    ) -> tuple[Tensor, Tensor]:
+    def inverse_and_log_det(self, z: Tensor, context: Tensor | MelContext | None = None, /) -> tuple[Tensor, Tensor]:
         told = self._told(z, context)
         x, log_det = self.flow.inverse_and_log_det(self._to_channels(z), told)
         return self._silence_padding(x, told), log_det
@@ -96,9 +94,7 @@ class MelFlow(Bijection):
         mel, lengths = context if isinstance(context, MelContext) else MelContext(context)
         config = self.mel_config
         if mel is None:
-            raise ValueError(
-                f"{type(self).__name__} needs a mel as context; compute it with vocoder.mel(audio)"
-            )
+            raise ValueError(f"{type(self).__name__} needs a mel as context; compute it with vocoder.mel(audio)")
         if mel.dim() != 3 or mel.shape[1] != config.n_mels:
             raise ValueError(
                 f"mel has shape {tuple(mel.shape)}, expected (B, n_mels, F) with n_mels={config.n_mels}; "
@@ -140,7 +136,7 @@ def mask_of_lengths(lengths: Tensor, n: int) -> Tensor:
 
 
 def hold_last_frame(mel: Tensor, n_frames: Tensor) -> Tensor:
-    """Overwrite the padding of a batch of mels by each item's last frame, which is what it sees beyond its end alone."""
+    """Overwrite the padding of a batch of mels by each item's last frame, which is what it sees beyond its end."""
     last = (n_frames - 1).clamp_min(0)[:, None].to(mel.device)
     index = torch.arange(mel.shape[-1], device=mel.device).minimum(last)
     return mel.gather(2, index[:, None].expand_as(mel))

@@ -68,9 +68,7 @@ class LapGlow(MelFlow):
                 dilations=config.dilations,
                 weight_norm=False,
             )
-            steps.append(
-                Chain([InvertibleConv1x1(n_bands), AffineCoupling(wavenet, max_log_s=config.max_log_s)])
-            )
+            steps.append(Chain([InvertibleConv1x1(n_bands), AffineCoupling(wavenet, max_log_s=config.max_log_s)]))
         self.flow = Chain(steps)
 
     @property

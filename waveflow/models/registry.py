@@ -68,9 +68,7 @@ def model_name(model: MelFlow) -> str:
     for name, (model_class, _) in MODELS.items():
         if type(model) is model_class:
             return name
-    raise ValueError(
-        f"{type(model).__name__} is not in the registry, which has {[*MODELS]}; add it to MODELS"
-    )
+    raise ValueError(f"{type(model).__name__} is not in the registry, which has {[*MODELS]}; add it to MODELS")
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:

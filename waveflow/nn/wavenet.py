@@ -55,9 +55,7 @@ class WaveNet(nn.Module):
         norm = weight_normed if weight_norm else lambda conv: conv
 
         self.start = norm(nn.Conv1d(in_channels, n_channels, 1))
-        self.context = (
-            norm(nn.Conv1d(context_channels, 2 * n_channels * n_layers, 1)) if context_channels else None
-        )
+        self.context = norm(nn.Conv1d(context_channels, 2 * n_channels * n_layers, 1)) if context_channels else None
         self.dilated, self.res_skip = nn.ModuleList(), nn.ModuleList()
         for i, dilation in enumerate(self.dilations):
             padding = dilation * (kernel_size - 1) // 2
