@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from waveflow.bijections import AffineCoupling, FixedLinear, InvertibleConv1x1
+from waveflow.bijections import FixedLinear, InvertibleConv1x1
 from waveflow.models import LapGlow, MelFlow, WaveGlow
 from waveflow.nn import WaveNet
 from waveflow.ops.wavenet_layer.packing import (
@@ -234,7 +234,7 @@ class _Packer:
         return layers
 
     def _told(self, wavenet: WaveNet) -> tuple[Tensor, Tensor]:
-        """For each layer the map of a frame's features to the gate, `(P, layers, 2C, K)`, and bias `(layers, P, 2C)`."""
+        """The map of a frame's features to each layer's gate, `(P, layers, 2C, K)`, and its bias `(layers, P, 2C)`."""
         n_layers, p = len(wavenet.dilations), self.n_positions
         weight, bias = self._put(_matrix(wavenet.context)), self._put(wavenet.context.bias)
         if isinstance(self.model, WaveGlow):

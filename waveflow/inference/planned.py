@@ -76,9 +76,7 @@ class _Plan:
         row = flow.n_positions * flow.n_channels + flow.n_features
         shape = (batch, n_vectors)
         self.hidden = [torch.zeros(batch, n_frames, row, dtype=flow.dtype, device=device) for _ in range(2)]
-        self.scratch = [
-            torch.zeros(batch * n_vectors * flow.n_group, dtype=flow.wide, device=device) for _ in range(3)
-        ]
+        self.scratch = [torch.zeros(batch * n_vectors * flow.n_group, dtype=flow.wide, device=device) for _ in range(3)]
         self.latent = torch.zeros(*shape, flow.n_group, dtype=flow.wide, device=device)
         self.features = torch.zeros(batch, n_frames, flow.n_features, dtype=flow.wide, device=device)
         self.lengths = torch.zeros(batch, dtype=torch.int32, device=device)
@@ -180,3 +178,9 @@ class _Plan:
 
     def _view(self, scratch: Tensor, width: int) -> Tensor:
         return scratch[: self.shape[0] * self.shape[1] * width].view(*self.shape, width)
+
+
+def _rounded(n_frames: int) -> int:
+    """The length of the graph that serves this many frames: at most a quarter or 16 frames more."""
+    step = max(16, 1 << max(0, n_frames.bit_length() - 3))
+    return -(-n_frames // step) * step

@@ -21,7 +21,8 @@ def lapped_inverse(
     """Undo `waveflow.bijections.LappedSqueeze`, and before it a gain of each band.
 
         frame_f = D (exp(-log_gain_f) bands_f),   D symmetric
-        x_f[j] = cos_j frame_f[j] - sin_j frame_{f-1}[M - 1 - j],   x_f[M - 1 - j] = cos_j frame_f[M - 1 - j] + sin_j frame_{f+1}[j]
+        x_f[j] = cos_j frame_f[j] - sin_j frame_{f-1}[M - 1 - j]
+        x_f[M - 1 - j] = cos_j frame_f[M - 1 - j] + sin_j frame_{f+1}[j]
 
     for j below the half overlap, where both frames exist; the other samples are those of the frame.
 

@@ -33,7 +33,8 @@ def wavenet_layer(
 ) -> None:
     """Compute one layer.
 
-        g = tanh(a) * sigmoid(b),   (a, b)_l = sum_k W_k h_{l + (k - taps // 2) dilation} + V_{l % P} f_{l // P} + c_{l % P}
+        (a, b)_l = sum_k W_k h_{l + (k - taps // 2) dilation} + V_{l % P} f_{l // P} + c_{l % P}
+        g = tanh(a) * sigmoid(b)
         hidden_out = h + R g + r,   out += E g
 
     V is the mel's upsampling and the conditioning projection in one, a map of a frame's features for each position;

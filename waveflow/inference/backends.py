@@ -1,0 +1,101 @@
+"""Who computes the inverse: the choice among backends, announced and never silently another."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from waveflow.inference.fuse import fuse
+from waveflow.inference.packed import pack
+from waveflow.inference.planned import PlannedInverse
+from waveflow.models import MelContext, MelFlow
+from waveflow.ops import unavailable
+
+BACKENDS = ("auto", "reference", "compile", "triton", "cuda")
+Inverse = Callable[[Tensor, MelContext], Tensor]
+
+# In decibels of signal to error, on the first frames of random mels: less is a wrong kernel, not rounding.
+PARITY = {torch.float32: 60.0, torch.float16: 30.0, torch.bfloat16: 25.0}
+
+_log = logging.getLogger("waveflow")
+
+
+def inverse_by(model: MelFlow, backend: str, device: torch.device, dtype: torch.dtype) -> tuple[Inverse, str]:
+    """Make the inverse of a model, latent and `MelContext` to audio, by a backend.
+
+    Args:
+        model: On `device`, float32; later changes of its weights do not reach the result.
+        backend: One of `BACKENDS`. `auto` takes kernels on a GPU once they have agreed with the reference there, on
+            this very model, and says what it took.
+        device: Where to run.
+        dtype: Precision of the operands.
+
+    Returns:
+        The inverse, which takes and gives float32 (float64 if `dtype` is), and the name of the backend.
+
+    Raises:
+        ValueError: No backend is called so, or it knows no such model or precision.
+        RuntimeError: The backend cannot run here; the message says why.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"backend is {backend!r}, expected one of {BACKENDS}")
+    if backend == "auto":
+        return _choose(model, device, dtype)
+    if backend in ("triton", "cuda"):
+        return _kernels(model, backend, device, dtype), backend
+    return _plain(model, dtype, compiled=backend == "compile"), backend
+
+
+def parity(inverse: Inverse, model: MelFlow, *, n_frames: int = 24) -> float:
+    """Agreement of an inverse with its model's own, in decibels, on random noise and a random mel."""
+    generator = torch.Generator().manual_seed(0)
+    config = model.mel_config
+    latent = model.config.sigma * torch.randn(1, n_frames * config.hop_length, generator=generator)
+    mel = 2 * torch.randn(1, config.n_mels, n_frames, generator=generator) - 5
+    device = next(model.parameters()).device
+    latent, context = latent.to(device), MelContext(mel.to(device))
+    with torch.no_grad():
+        expected = model.inverse(latent, context).double()
+        error = inverse(latent, context).double() - expected
+    return (10 * torch.log10(expected.square().sum() / error.square().sum())).item()
+
+
+def _choose(model: MelFlow, device: torch.device, dtype: torch.dtype) -> tuple[Inverse, str]:
+    if device.type == "cuda":
+        for backend in ("triton", "cuda"):
+            try:
+                inverse = _kernels(model, backend, device, dtype)
+                agreement = parity(inverse, model)
+            except Exception as error:
+                # Whatever a compiler or driver raises here, the reference still runs.
+                _log.info("backend %s passed over: %s", backend, error)
+                continue
+            if agreement >= PARITY[dtype]:
+                _log.info("backend: %s (%.0f dB from the reference on this device)", backend, agreement)
+                return inverse, backend
+            _log.warning("backend %s passed over: %.0f dB from the reference", backend, agreement)
+    _log.info("backend: reference")
+    return _plain(model, dtype, compiled=False), "reference"
+
+
+def _kernels(model: MelFlow, backend: str, device: torch.device, dtype: torch.dtype) -> Inverse:
+    if dtype not in PARITY:
+        raise ValueError(f"backend {backend!r} has no kernels for {dtype}; take one of {[*PARITY]}")
+    reason = unavailable(backend, device)
+    if reason:
+        raise RuntimeError(f"backend {backend!r} was asked for, but {reason}")
+    return PlannedInverse(pack(model, dtype, device), backend)
+
+
+def _plain(model: MelFlow, dtype: torch.dtype, *, compiled: bool) -> Inverse:
+    fused = fuse(model).to(dtype)
+    inverse = torch.compile(fused.inverse) if compiled else fused.inverse
+
+    def run(latent: Tensor, context: MelContext) -> Tensor:
+        audio = inverse(latent.to(dtype), MelContext(context.mel.to(dtype), context.lengths))
+        return audio.to(torch.promote_types(dtype, torch.float32))
+
+    return run
