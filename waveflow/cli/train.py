@@ -5,11 +5,14 @@ from __future__ import annotations
 import json as json_format
 import math
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from waveflow.cli.inputs import JsonOption, complain
+
+if TYPE_CHECKING:
+    from waveflow.training import TrainConfig
 
 
 def train(
@@ -29,9 +32,6 @@ def train(
 
     Example: `waveflow train --recipe ljspeech model=lapglow-small data.manifest=corpus train.out=runs/lapglow`
     """
-    from waveflow.checkpoints import CheckpointError
-    from waveflow.training import TrainingError
-    from waveflow.training import train as train_model
     from waveflow.training.recipe import compose
 
     config = compose(recipe, overrides or ())
@@ -40,6 +40,15 @@ def train(
 
         print(OmegaConf.to_yaml(config.to_dict()), end="")
         return
+    run_training(config, json)
+
+
+def run_training(config: TrainConfig, json: bool) -> None:
+    """Train, and end the command with exit code 1 where the run could not go on."""
+    from waveflow.checkpoints import CheckpointError
+    from waveflow.training import TrainingError
+    from waveflow.training import train as train_model
+
     try:
         outcome = train_model(config)
     except (TrainingError, CheckpointError, OSError) as error:

@@ -169,7 +169,7 @@ class TrainConfig:
         check_keys(values)
         try:
             merged = OmegaConf.merge(OmegaConf.structured(cls), OmegaConf.create(dict(values)))
-            config = cls(**_plain(OmegaConf.to_container(merged, resolve=True), cls))
+            config = cls(**_plain(OmegaConf.to_container(merged), cls))
         except OmegaConfBaseException as error:
             raise ValueError(f"{error.full_key or 'config'}: {str(error).splitlines()[0]}") from error
         config.validate()

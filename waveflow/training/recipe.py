@@ -40,10 +40,11 @@ def compose(recipe: str | Path | None = None, overrides: Sequence[str] = ()) -> 
             place = hydra.initialize_config_dir(str(path.parent), version_base="1.3")
         with place:
             composed = hydra.compose(path.stem if path else SCHEMA, _checked(overrides))
+        values = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         said = [*str(error).splitlines()[:2], *str(error.__cause__ or "").splitlines()[:1]]
         raise ValueError(": ".join(line.strip(" .") for line in said)) from error
-    return TrainConfig.from_dict(OmegaConf.to_container(composed))
+    return TrainConfig.from_dict(values)
 
 
 def find_recipe(recipe: str | Path) -> Path:

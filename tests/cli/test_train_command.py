@@ -1,0 +1,57 @@
+import json
+
+import pytest
+from conftest import DATA
+from runs import SMALL, write_corpus
+
+TINY = ["model=lapglow", "model_config.n_flows=1", "model_config.n_channels=4", "model_config.dilations=[1]"]
+SHORT = [f"train.{name}={SMALL['train'][name]}" for name in ("device", "bf16", "validate_seconds", "listen")]
+SHORT += ["train.steps=2", "schedule.warmup=1", "data.segment=4096", "data.batch_size=2", "data.workers=0"]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return write_corpus(DATA, tmp_path_factory.mktemp("corpus"))
+
+
+def test_train_writes_a_model_that_vocodes_and_finetune_starts_from_it(run, corpus, tmp_path):
+    out = tmp_path / "run"
+    code, stdout, stderr = run("train", "--json", *TINY, *SHORT, f"data.manifest={corpus}", f"train.out={out}")
+    assert code == 0, stderr
+    assert json.loads(stdout)["model"] == str(out / "model")
+    clip = next(DATA.rglob("*.flac"))
+    assert run("vocode", clip, "-o", tmp_path / "out.wav", "--model", out / "model")[0] == 0
+    tuned = tmp_path / "tuned"
+    code, stdout, stderr = run("finetune", "-s", DATA / "ljspeech", "-o", tuned, "-m", out / "model", "--json", *SHORT)
+    assert code == 0, stderr
+    assert json.loads(stdout)["step"] == 2
+    assert (tuned / "model" / "config.json").is_file()
+
+
+def test_show_prints_all_settings_and_does_nothing(run, tmp_path):
+    code, stdout, _ = run("train", "--show", "data.manifest=a", f"train.out={tmp_path / 'run'}", "train.steps=700")
+    assert code == 0
+    assert "steps: 700" in stdout
+    assert "batch_size: 16" in stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_wrong_setting_is_a_mistake_of_usage(run):
+    code, _, stderr = run("train", "data.manifest=a", "train.out=b", "train.stepz=3")
+    assert code == 2
+    assert "did you mean 'train.steps'" in stderr
+
+
+def test_a_folder_of_another_run_ends_with_the_reason(run, corpus, tmp_path):
+    given = [*SHORT, f"data.manifest={corpus}", f"train.out={tmp_path / 'run'}"]
+    assert run("train", *TINY, *given)[0] == 0
+    code, _, stderr = run("train", *TINY, "model_config.n_flows=2", *given)
+    assert code == 1
+    assert "holds a run of another model" in stderr
+
+
+def test_a_folder_that_cannot_be_written_ends_with_the_reason(run, corpus, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, stderr = run("train", *TINY, *SHORT, f"data.manifest={corpus}", f"train.out={tmp_path / 'file' / 'run'}")
+    assert code == 1
+    assert "file" in stderr
