@@ -76,7 +76,10 @@ def find_clips(data: Path) -> tuple[dict[str, list[Path]], list[Path]]:
         speaker: [p for p in sorted((data / speaker).rglob("*.flac")) if str(p.relative_to(data)) not in held_out]
         for speaker in ("ljspeech", "kathleen")
     }
-    return train, [data / line for line in held_out if line.startswith(tuple(train))]
+    validation = [data / line for line in held_out if line.startswith(tuple(train)) and (data / line).is_file()]
+    if not validation:
+        raise SystemExit(f"no clip of {HELD_OUT} is in {data}; give the folder with ljspeech/ and kathleen/")
+    return train, validation
 
 
 @torch.no_grad()
