@@ -27,7 +27,18 @@ def test_a_model_adapts_to_a_folder_of_recordings(base, run, tmp_path):
     before, after = load(base).state_dict(), load(outcome.model).state_dict()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved == {name for name in before if ".end." in name}
-    assert len(log_of(tmp_path / "tuned", "held-out")) == 2
+    assert [row["step"] for row in log_of(tmp_path / "tuned", "held-out")] == [0, 2, 4]
+
+
+def test_a_model_that_only_gets_worse_is_given_back_as_it_was(base, run, tmp_path):
+    corpus, _ = speaker_corpus(DATA / "kathleen", base, tmp_path / "corpus")
+    harmful = ["train.patience=1", "optimizer.lr=3e-3", "train.ema=0"]
+    outcome, _ = run(finetune_config(base, corpus, tmp_path / "tuned", overrides=[*SHORT, *harmful]))
+    held_out = [row["bits"] for row in log_of(tmp_path / "tuned", "held-out")]
+    assert held_out[1] > held_out[0] == outcome.bits
+    assert outcome.reason == "no improvement"
+    before, after = load(base).state_dict(), load(outcome.model).state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_a_few_recordings_are_dealt_until_one_is_held_out(base, tmp_path):

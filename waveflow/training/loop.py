@@ -74,6 +74,9 @@ def train(config: TrainConfig, console: Console | None = None) -> Outcome:
         with Reporter(folder, plan.steps, run.step, console) as report:
             report.say(*news)
             meter = Meter(run, report, team, keeper.newest)
+            if plan.init and run.step == 0:
+                # What the run starts from is a validation like any other, so that it never ends with a worse model.
+                keeper.judge(validate(run, clips, report, team))
             while run.step < plan.steps and not run.is_stale:
                 parts = next(stream)
                 n_samples, interrupted = team.sum(sum(part.audio.numel() for part in parts), interruption.noted)
