@@ -49,12 +49,16 @@ def normal(seed: int, start: int, n: int, *, device: torch.device | str = "cpu")
         raise ValueError(f"start={start} and n={n} must not be negative")
     first, last = start // 4, -(-(start + n) // 4)
     words = philox(torch.arange(first, last, dtype=torch.int64, device=device), seed)
+    return box_muller(words).transpose(0, 1).reshape(-1)[start - 4 * first :][:n]
+
+
+def box_muller(words: Tensor) -> Tensor:
+    """The four samples that each counter's four words make by two Box-Muller transforms: int64 `(4, ...)` to float32."""
     # 23 bits and a half are exact in float32, so no uniform is 0 or 1.
     uniform = ((words >> 9).float() + 0.5) * 2**-23
     radius = torch.sqrt(-2 * torch.log(uniform[0::2]))
     angle = 2 * math.pi * uniform[1::2]
-    samples = torch.stack([radius * torch.cos(angle), radius * torch.sin(angle)], dim=-1)
-    return samples.transpose(0, 1).reshape(-1)[start - 4 * first :][:n]
+    return torch.stack([radius * torch.cos(angle), radius * torch.sin(angle)], dim=1).flatten(0, 1)
 
 
 def keyed_normal(seeds: Tensor, start: int, n: int) -> Tensor:

@@ -1,0 +1,149 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from small_models import small
+
+from waveflow.audio.mel import MelConfig, MelSpectrogram
+from waveflow.inference import Vocoder, export
+from waveflow.inference.export import export as export_model
+from waveflow.inference.exported import ConvolvedMel, Graph, keyed_noise
+from waveflow.inference.noise import batch_normal
+
+onnx = pytest.importorskip("onnx", reason="needs the extra waveflow[export]")
+pytest.importorskip("onnxscript", reason="needs the extra waveflow[export]")
+onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra waveflow[export]")
+
+# Those of ONNX Runtime Web's WebGPU backend that the graphs use; its WebAssembly backend has all of opset 20.
+WEB_OPERATORS = set(
+    "Add Cast Concat Conv ConvTranspose Div Exp Expand Gather MatMul Mul Neg Pad Pow Range Reshape Shape Sigmoid Slice "
+    "Split Sqrt Squeeze Sub Tanh Transpose Unsqueeze".split()
+)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A LapGlow exported to ONNX, its weights those of a half-precision checkpoint."""
+    directory = tmp_path_factory.mktemp("exports") / "lapglow"
+    model = small("lapglow").half().float()
+    files = export_model(model, directory)
+    return model, directory, files
+
+
+def session(directory):
+    return onnxruntime.InferenceSession(directory / "model.onnx", providers=["CPUExecutionProvider"])
+
+
+def snr(found, expected):
+    error = torch.as_tensor(found).double() - expected.double()
+    return float(10 * torch.log10(expected.double().square().sum() / error.square().sum()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("batch", "n_frames"), [(1, 3), (5, 11), (2, 200)])
+def test_onnx_gives_what_the_vocoder_gives_at_any_batch_and_length(exported, batch, n_frames):
+    model, directory, _ = exported
+    mel, seeds = torch.randn(batch, 80, n_frames) - 5, list(range(batch))
+    noise = batch_normal(seeds, 0, n_frames * 256)
+    inputs = {"mel": mel.numpy(), "noise": noise.numpy(), "sigma": np.float32(0.7)}
+    found = session(directory).run(None, inputs)[0]
+    assert snr(found, Vocoder(model)(mel, sigma=0.7, seed=seeds)) > 90
+
+
+@pytest.mark.slow
+def test_lapglows_onnx_is_made_of_what_a_browser_runs(exported):
+    _, directory, _ = exported
+    graph = onnx.load(directory / "model.onnx").graph
+    assert {node.op_type for node in graph.node} <= WEB_OPERATORS
+    assert {node.domain for node in graph.node} == {""}
+
+
+@pytest.mark.slow
+def test_an_export_describes_itself_and_names_no_folder_of_its_maker(exported):
+    _, directory, files = exported
+    facts = json.loads((directory / "export.json").read_text())
+    assert facts["inputs"] == {"mel": ["batch", 80, "frames"], "noise": ["batch", "samples"], "sigma": []}
+    assert MelConfig.from_dict(facts["config"]["mel"]) == MelConfig()
+    assert facts["files"][0]["snr"] == files[0].snr >= 60
+    assert files[0].size == (directory / "model.onnx").stat().st_size
+    content = (directory / "model.onnx").read_bytes()
+    assert b".py" not in content
+    stored = {entry.key: entry.value for entry in onnx.load(directory / "model.onnx").metadata_props}
+    assert json.loads(stored["waveflow"])["inputs"] == facts["inputs"]
+    assert [i.name for i in session(directory).get_inputs()] == ["mel", "noise", "sigma"]
+
+
+@pytest.mark.slow
+def test_weights_of_half_precision_cost_half_the_bytes(exported):
+    model, directory, files = exported
+    stored = {w.name: w.data_type for w in onnx.load(directory / "model.onnx").graph.initializer}
+    assert onnx.TensorProto.FLOAT16 in stored.values()
+    assert files[0].size < 4 * sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.slow
+def test_a_program_from_audio_with_noise_drawn_inside_resynthesises(tmp_path):
+    model = small("lapglow")
+    files = export_model(model, tmp_path / "out", formats=["torch", "onnx"], from_audio=True, draw_noise=True)
+    assert [file.file for file in files] == ["model.pt2", "model.onnx"]
+    assert min(file.snr for file in files) > 90
+    assert min(file.x_real_time for file in files) > 0
+    used = {node.op_type for node in onnx.load(tmp_path / "out" / "model.onnx").graph.node}
+    assert "STFT" not in used
+    assert "RandomNormalLike" not in used
+    audio = 0.1 * torch.randn(1, 40 * 256)
+    program = torch.export.load(tmp_path / "out" / "model.pt2").module()
+    vocoder = Vocoder(model)
+    expected = vocoder.model.inverse(0.8 * batch_normal([2**63 + 5], 0, 40 * 256), vocoder.mel(audio))
+    seed = torch.tensor([2**63 + 5 - 2**64])
+    assert snr(program(audio, seed, torch.tensor(0.8)), expected) > 90
+
+
+@pytest.mark.slow
+def test_nothing_is_written_where_audio_differs(tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "_write_torch", lambda *_: lambda mel, *_: torch.zeros(len(mel), mel.shape[-1] * 256))
+    with pytest.raises(ValueError, match=r"torch gives audio 0.0 dB like the model's.*nothing was written"):
+        export_model(small("lapglow"), tmp_path / "out", formats=["torch"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_formats_and_folders_of_other_things_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="no format is called 'tflite', expected some of onnx, torch, aoti"):
+        export_model(small("lapglow"), tmp_path / "out", formats=["tflite"])
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"holds thesis.txt, which an export would delete"):
+        export_model(small("lapglow"), tmp_path)
+
+
+def test_a_compiler_or_package_that_is_missing_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(export.shutil, "which", lambda _: None)
+    with pytest.raises(ValueError, match=r"needs a C\+\+ compiler"):
+        export_model(small("lapglow"), tmp_path / "out", formats=["aoti"])
+    monkeypatch.setattr(export.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(ValueError, match=r"need onnx; install the extra: pip install 'waveflow\[export\]'"):
+        export_model(small("lapglow"), tmp_path / "out")
+
+
+@pytest.mark.parametrize("preset", ["nvidia", "hifigan", "vocos", "parallelwavegan_24khz", "flowavenet", "nemo"])
+def test_the_convolved_mel_is_the_mel(preset):
+    transform = MelSpectrogram(MelConfig.preset(preset))
+    audio = 0.1 * torch.randn(2, 40 * transform.config.hop_length)
+    found, expected = ConvolvedMel(transform)(audio), transform(audio)
+    torch.testing.assert_close(found, expected[..., : found.shape[-1]], atol=1e-4, rtol=1e-4)
+    assert found.shape[-1] >= 40
+
+
+@pytest.mark.parametrize("n", [1, 4, 1026])
+def test_noise_of_the_graph_is_the_vocoders(n):
+    seeds = [0, 7, 2**63 + 11]
+    signed = torch.tensor([0, 7, 2**63 + 11 - 2**64])
+    assert torch.equal(keyed_noise(signed, n), batch_normal(seeds, 0, n))
+
+
+@pytest.mark.parametrize("name", ["lapglow", "waveglow"])
+def test_the_graph_is_the_models_inverse(name):
+    model = small(name)
+    mel, noise = torch.randn(2, 80, 9) - 5, torch.randn(2, 9 * 256)
+    found = Graph(model)(mel, noise, torch.tensor(0.5))
+    assert snr(found, model.inverse(0.5 * noise, mel)) > 100

@@ -1,0 +1,60 @@
+"""`waveflow export`."""
+
+from __future__ import annotations
+
+import json as json_format
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from waveflow.cli.inputs import JsonOption, ModelOption, complain
+
+
+def export(
+    output: Annotated[Path, typer.Argument(help="Directory to write.")],
+    model: ModelOption = None,
+    formats: Annotated[
+        list[str] | None, typer.Option("--format", "-f", help="onnx, torch or aoti; repeatable. onnx unless given.")
+    ] = None,
+    from_audio: Annotated[
+        bool, typer.Option("--from-audio", help="Take recordings and compute their mel inside, instead of mels.")
+    ] = False,
+    draw_noise: Annotated[
+        bool, typer.Option("--draw-noise", help="Take a seed and draw the noise inside, instead of noise.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Write a model for other runtimes; each file is proved to sound like the model, or nothing is written.
+
+    onnx runs in ONNX Runtime, in a browser too; torch is a torch.export program; aoti is compiled for this machine.
+
+    Example: `waveflow export exported/ --format onnx --format torch`
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from waveflow.checkpoints import CheckpointError
+    from waveflow.checkpoints.native import load
+    from waveflow.inference.export import export as export_model
+    from waveflow.inference.loading import find_checkpoint
+
+    flow = load(find_checkpoint(model))
+    try:
+        with Console(stderr=True).status("exporting and proving"):
+            files = export_model(
+                flow, output, formats=formats or ["onnx"], from_audio=from_audio, draw_noise=draw_noise
+            )
+    except CheckpointError as error:
+        complain(str(error))
+        raise typer.Exit(1) from error
+    if json:
+        print(json_format.dumps([asdict(file) for file in files], indent=2))
+        return
+    table = Table(box=None)
+    for column in ("file", "MB", "dB like the model", "x real time"):
+        table.add_column(column, justify="left" if column == "file" else "right")
+    for file in files:
+        table.add_row(str(output / file.file), f"{file.size / 1e6:.1f}", f"{file.snr:.1f}", f"{file.x_real_time:.1f}")
+    Console().print(table)
