@@ -119,12 +119,13 @@ def main() -> None:
         f"{trained['hours']} hours on {trained['device']}, by `scripts/train_pretrained.py`.",
         "- Licence of the weights: CC0 1.0.",
         "",
-        "Means over clips that were held out (`scripts/heldout.txt`); flemishguy, nathalie and kerstin are speakers, and "
-        "languages, that the model never heard. Definitions: `waveflow.metrics`.",
+        "Means over clips that were held out (`scripts/heldout.txt`); flemishguy, nathalie and kerstin are speakers and "
+        "languages that the model never heard. Definitions: `waveflow.metrics`.",
         "",
         *table(found),
         "",
-        f"Speed where this card was written, {torch.get_num_threads()} CPU threads, float32, 5 s: {speed(vocoder):.0f} x real time.",
+        f"Speed where this card was written, {torch.get_num_threads()} CPU threads, float32, 5 s of audio: "
+        f"{speed(vocoder):.0f} x real time.",
         "",
         "Intended for speech at speaking level. Singing, music and whispering were not tried.",
     ]
