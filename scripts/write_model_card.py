@@ -119,8 +119,8 @@ def main() -> None:
         f"{trained['hours']} hours on {trained['device']}, by `scripts/train_pretrained.py`.",
         "- Licence of the weights: CC0 1.0.",
         "",
-        "Means over clips that were held out (`scripts/heldout.txt`); flemishguy, nathalie and kerstin are speakers and "
-        "languages that the model never heard. Definitions: `waveflow.metrics`.",
+        "Means over clips that were held out (`scripts/heldout.txt`); flemishguy, nathalie and kerstin are speakers "
+        "and languages that the model never heard. Definitions: `waveflow.metrics`.",
         "",
         *table(found),
         "",
