@@ -1,4 +1,5 @@
 import json
+import math
 
 import numpy as np
 import pytest
@@ -16,10 +17,10 @@ pytest.importorskip("onnxscript", reason="needs the extra waveflow[export]")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra waveflow[export]")
 
 # Those of ONNX Runtime Web's WebGPU backend that the graphs use; its WebAssembly backend has all of opset 20.
-WEB_OPERATORS = set(
-    "Add Cast Concat Conv ConvTranspose Div Exp Expand Gather MatMul Mul Neg Pad Pow Range Reshape Shape Sigmoid Slice "
-    "Split Sqrt Squeeze Sub Tanh Transpose Unsqueeze".split()
-)
+WEB_OPERATORS = {
+    *("Add", "Cast", "Concat", "Conv", "Div", "Exp", "Expand", "Gather", "MatMul", "Mul", "Neg", "Pad", "Reshape"),
+    *("Shape", "Sigmoid", "Slice", "Split", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def test_onnx_gives_what_the_vocoder_gives_at_any_batch_and_length(exported, bat
     model, directory, _ = exported
     mel, seeds = torch.randn(batch, 80, n_frames) - 5, list(range(batch))
     noise = batch_normal(seeds, 0, n_frames * 256)
-    inputs = {"mel": mel.numpy(), "noise": noise.numpy(), "sigma": np.float32(0.7)}
+    inputs = {"mel": mel.numpy(), "noise": noise.numpy(), "sigma": np.array(0.7, dtype=np.float32)}
     found = session(directory).run(None, inputs)[0]
     assert snr(found, Vocoder(model)(mel, sigma=0.7, seed=seeds)) > 90
 
@@ -76,10 +77,10 @@ def test_an_export_describes_itself_and_names_no_folder_of_its_maker(exported):
 
 @pytest.mark.slow
 def test_weights_of_half_precision_cost_half_the_bytes(exported):
-    model, directory, files = exported
-    stored = {w.name: w.data_type for w in onnx.load(directory / "model.onnx").graph.initializer}
-    assert onnx.TensorProto.FLOAT16 in stored.values()
-    assert files[0].size < 4 * sum(p.numel() for p in model.parameters())
+    model, directory, _ = exported
+    stored = onnx.load(directory / "model.onnx").graph.initializer
+    in_half = sum(math.prod(w.dims) for w in stored if w.data_type == onnx.TensorProto.FLOAT16)
+    assert in_half == sum(p.numel() for p in model.parameters() if p.dim() == 3 and p.numel() >= 1024)
 
 
 @pytest.mark.slow

@@ -245,7 +245,8 @@ def _proven(name: str, run: Run, graph: Graph, model: MelFlow) -> float:
         expected, found = model.inverse(latent, mel), run(told, noise, sigma)
         if found.shape != expected.shape:
             raise ValueError(
-                f"{name} gives audio of shape {tuple(found.shape)}, the model {tuple(expected.shape)}; nothing was written"
+                f"{name} gives audio of shape {tuple(found.shape)}, the model {tuple(expected.shape)}; "
+                "nothing was written"
             )
         worst = min(worst, _snr(found, expected))
     if not worst >= MIN_SNR:

@@ -53,7 +53,7 @@ def normal(seed: int, start: int, n: int, *, device: torch.device | str = "cpu")
 
 
 def box_muller(words: Tensor) -> Tensor:
-    """The four samples that each counter's four words make by two Box-Muller transforms: int64 `(4, ...)` to float32."""
+    """The four samples of each counter's words, by two Box-Muller transforms: int64 `(4, ...)` to float32."""
     # 23 bits and a half are exact in float32, so no uniform is 0 or 1.
     uniform = ((words >> 9).float() + 0.5) * 2**-23
     radius = torch.sqrt(-2 * torch.log(uniform[0::2]))

@@ -1,0 +1,53 @@
+import math
+
+import pytest
+import torch
+
+from waveflow.adapters import coqui, espnet, nemo
+from waveflow.audio.mel import MelConfig, MelSpectrogram
+from waveflow.audio.mel_convert import convert_mel
+
+MAGNITUDE = torch.tensor([1e-6, 1e-5, 1e-3, 0.1, 0.9]).expand(80, 5)
+
+
+def test_coquis_levels_are_those_of_its_formula():
+    audio = {"ref_level_db": 20, "min_level_db": -100, "max_norm": 4.0, "mel_fmax": 8000.0}
+    mel = MelSpectrogram(coqui(audio)).compress(MAGNITUDE)
+    level = 20 * MAGNITUDE.clamp(min=1e-5).log10() - 20
+    torch.testing.assert_close(mel, 8 * (level + 100) / 100 - 4, atol=1e-5, rtol=1e-5)
+    mel = MelSpectrogram(coqui({**audio, "symmetric_norm": False, "max_norm": 1.0})).compress(MAGNITUDE)
+    torch.testing.assert_close(mel, (level + 100) / 100, atol=1e-5, rtol=1e-5)
+
+
+def test_coquis_natural_logarithm_is_nvidias():
+    audio = {"log_func": "np.log", "spec_gain": 1, "signal_norm": False, "ref_level_db": 0, "mel_fmax": 8000.0}
+    mel = MelSpectrogram(MelConfig()).compress(MAGNITUDE)
+    torch.testing.assert_close(convert_mel(mel, coqui(audio), MelConfig()), mel)
+
+
+@pytest.mark.parametrize(
+    ("audio", "reason"),
+    [
+        ({"preemphasis": 0.97}, "preemphasis=0.97"),
+        ({"stats_path": "scale_stats.npy"}, "stats_path='scale_stats.npy'"),
+        ({"log_func": "np.log", "spec_gain": 20}, "no known logarithm"),
+    ],
+)
+def test_what_a_coqui_mel_cannot_undo_is_refused(audio, reason):
+    with pytest.raises(ValueError, match=reason):
+        coqui(audio)
+
+
+def test_nemos_preprocessor_is_its_preset():
+    section = {"features": 80, "lowfreq": 0, "highfreq": 8000, "n_fft": 1024, "n_window_size": 1024, "normalize": None}
+    assert nemo(section) == MelConfig.preset("nemo")
+    with pytest.raises(ValueError, match="normalize='per_feature'"):
+        nemo({**section, "normalize": "per_feature"})
+
+
+def test_espnets_statistics_are_undone():
+    source = espnet(mean=[-2.0] * 80, std=[0.5] * 80)
+    normal = torch.randn(80, 7)
+    torch.testing.assert_close(convert_mel(normal, source, espnet()), normal * 0.5 - 2)
+    ln = espnet(log="ln")
+    torch.testing.assert_close(convert_mel(normal, source, ln), (normal * 0.5 - 2) * math.log(10), atol=1e-4, rtol=0)
