@@ -17,6 +17,7 @@ from waveflow.bijections.neural_autoregressive import NAF, SigmoidalMap
 from waveflow.bijections.nice import NICE
 from waveflow.bijections.permutation import Permutation
 from waveflow.bijections.planar import Planar
+from waveflow.bijections.projected import ProjectedContext
 from waveflow.bijections.radial import Radial
 from waveflow.bijections.realnvp import ImageRealNVP, MaskedCoupling, RealNVP
 from waveflow.bijections.residual import Residual, ResidualFlow
@@ -60,6 +61,7 @@ __all__ = [
     "NormalizingCoupling",
     "Permutation",
     "Planar",
+    "ProjectedContext",
     "Radial",
     "RealNVP",
     "Residual",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from types import ModuleType
 
@@ -40,6 +41,9 @@ class Continuous(Bijection):
         exact: Whether the trace is exact; where None, for items of up to 16 numbers.
         adjoint: Differentiate by a second equation backwards in time, with memory that does not grow with the steps,
             and gradients as exact as the solver; otherwise through the solver's operations.
+        inverse_solver: Solver of `inverse`, where it is another than that of the log_det: fewer steps make cheaper
+            samples.
+        inverse_steps: Its steps, if it is a fixed one.
 
     Raises:
         ValueError: A fixed solver without n_steps, or an adaptive one with it.
@@ -55,15 +59,20 @@ class Continuous(Bijection):
         atol: float = 1e-6,
         exact: bool | None = None,
         adjoint: bool = False,
+        inverse_solver: str | None = None,
+        inverse_steps: int | None = None,
     ) -> None:
         super().__init__()
-        fixed = solver in FIXED
-        if fixed != (n_steps is not None):
-            raise ValueError(
-                f"solver={solver!r} with n_steps={n_steps}: "
-                f"the fixed solvers {FIXED} need n_steps, the others take none"
-            )
+        if inverse_solver is None:
+            inverse_solver, inverse_steps = solver, n_steps
+        for name, steps in ((solver, n_steps), (inverse_solver, inverse_steps)):
+            if (name in FIXED) != (steps is not None):
+                raise ValueError(
+                    f"solver={name!r} with n_steps={steps}: "
+                    f"the fixed solvers {FIXED} need n_steps, the others take none"
+                )
         self.velocity, self.solver, self.n_steps = velocity, solver, n_steps
+        self.inverse_solver, self.inverse_steps = inverse_solver, inverse_steps
         self.rtol, self.atol, self.exact, self.adjoint = rtol, atol, exact, adjoint
 
     def forward(self, x: Tensor, context: Tensor | Context | None = None, /) -> tuple[Tensor, Tensor]:
@@ -77,7 +86,8 @@ class Continuous(Bijection):
     def inverse(self, z: Tensor, context: Tensor | Context | None = None, /) -> Tensor:
         told = as_context(context)
         with full_precision(z):
-            return self._solve(lambda t, state: (self._velocity(t, state[0], told),), (z,), told, 1.0, 0.0)[0]
+            solver = self.inverse_solver, self.inverse_steps
+            return self._solve(lambda t, state: (self._velocity(t, state[0], told),), (z,), told, 1.0, 0.0, solver)[0]
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | Context | None = None, /) -> tuple[Tensor, Tensor]:
         return self._with_log_det(z, context, 1.0, 0.0)
@@ -100,7 +110,8 @@ class Continuous(Bijection):
             return settle(dx), settle(trace).to(state[1].dtype)
 
         with full_precision(x):
-            return self._solve(derivative, (x, zero_log_det(x)), told, start, end)
+            solver = self.solver, self.n_steps
+            return self._solve(derivative, (x, zero_log_det(x)), told, start, end, solver)
 
     def _velocity(self, t: Tensor, x: Tensor, context: Context) -> Tensor:
         dx = self.velocity(t, x, context)
@@ -113,11 +124,13 @@ class Continuous(Bijection):
         context: Context,
         start: float,
         end: float,
+        solver: tuple[str, int | None],
     ) -> tuple[Tensor, ...]:
         torchdiffeq = _torchdiffeq()
-        config = {"method": self.solver, "rtol": self.rtol, "atol": self.atol}
-        if self.n_steps is not None:
-            config["options"] = {"grid_constructor": self._grid}
+        method, n_steps = solver
+        config = {"method": method, "rtol": self.rtol, "atol": self.atol}
+        if n_steps is not None:
+            config["options"] = {"grid_constructor": functools.partial(_grid, n_steps)}
         times = torch.tensor([start, end], dtype=state[0].dtype, device=state[0].device)
         if self.adjoint and torch.is_grad_enabled():
             told = [f for f in (context.features,) if f is not None and f.requires_grad]
@@ -127,8 +140,9 @@ class Continuous(Bijection):
             path = torchdiffeq.odeint(derivative, state, times, **config)
         return tuple(values[-1] for values in path)
 
-    def _grid(self, derivative: object, state: object, times: Tensor) -> Tensor:
-        return torch.linspace(times[0], times[-1], self.n_steps + 1, dtype=times.dtype, device=times.device)
+
+def _grid(n_steps: int, derivative: object, state: object, times: Tensor) -> Tensor:
+    return torch.linspace(times[0], times[-1], n_steps + 1, dtype=times.dtype, device=times.device)
 
 
 def _torchdiffeq() -> ModuleType:

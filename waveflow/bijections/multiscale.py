@@ -64,7 +64,7 @@ class MultiScale(Bijection):
             ValueError: x has another number of channels.
         """
         x, total, left = self._samples(x), zero_log_det(x), []
-        for scale, told in zip(self.scales, self._contexts(context)):
+        for scale, told in zip(self.scales, self.contexts(context)):
             x, log_det = scale.steps(group_samples(x, scale.factor), told)
             total = total + log_det
             if scale.prior is not None:
@@ -91,7 +91,7 @@ class MultiScale(Bijection):
             if scale.prior is not None:
                 x, early = x.chunk(2, dim=1)
                 left.append(early)
-        contexts = list(self._contexts(context))
+        contexts = list(self.contexts(context))
         for scale, told in zip(reversed(self.scales), reversed(contexts)):
             if scale.prior is not None:
                 x, log_det = undo(scale.prior, torch.cat([x, left.pop()], dim=1), told)
@@ -109,7 +109,8 @@ class MultiScale(Bijection):
             )
         return ungroup_samples(x, self.n_group)
 
-    def _contexts(self, context: Tensor | Context | None) -> Iterator[Context]:
+    def contexts(self, context: Tensor | Context | None) -> Iterator[Context]:
+        """What each block is told, at its own rate."""
         features, mask = as_context(context)
         if features is not None:
             features = ungroup_samples(features, self.n_group)

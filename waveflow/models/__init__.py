@@ -7,6 +7,7 @@ from waveflow.models.registry import MODELS, SIZES, build, config_from_dict, con
 from waveflow.models.squeezewave import SqueezeWave, SqueezeWaveConfig
 from waveflow.models.waveflow import WaveFlow, WaveFlowConfig
 from waveflow.models.waveglow import WaveGlow, WaveGlowConfig
+from waveflow.models.wavenode import WaveNODE, WaveNODEConfig
 
 __all__ = [
     "MODELS",
@@ -23,6 +24,8 @@ __all__ = [
     "WaveFlowConfig",
     "WaveGlow",
     "WaveGlowConfig",
+    "WaveNODE",
+    "WaveNODEConfig",
     "build",
     "config_from_dict",
     "config_to_dict",

@@ -13,6 +13,7 @@ from waveflow.models.lapglow import LapGlow, LapGlowConfig
 from waveflow.models.squeezewave import SqueezeWave, SqueezeWaveConfig
 from waveflow.models.waveflow import WaveFlow, WaveFlowConfig
 from waveflow.models.waveglow import WaveGlow, WaveGlowConfig
+from waveflow.models.wavenode import WaveNODE, WaveNODEConfig
 
 MODELS: dict[str, tuple[type[MelFlow], type]] = {
     "waveglow": (WaveGlow, WaveGlowConfig),
@@ -20,6 +21,7 @@ MODELS: dict[str, tuple[type[MelFlow], type]] = {
     "squeezewave": (SqueezeWave, SqueezeWaveConfig),
     "waveflow": (WaveFlow, WaveFlowConfig),
     "flowavenet": (FloWaveNet, FloWaveNetConfig),
+    "wavenode": (WaveNODE, WaveNODEConfig),
 }
 
 SIZES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -37,6 +39,8 @@ SIZES: dict[str, tuple[str, dict[str, Any]]] = {
     "waveflow-96": ("waveflow", {"n_channels": 96}),
     "waveflow-128": ("waveflow", {"n_channels": 128}),
     "waveflow-256": ("waveflow", {"n_channels": 256}),
+    "wavenode-64": ("wavenode", {"n_channels": 64}),
+    "wavenode-128": ("wavenode", {"n_channels": 128}),
 }
 
 
