@@ -7,8 +7,11 @@ import pytest
 import torch
 from runs import checkpoint_of, interrupt_after, log_of, weights_of
 
+from waveflow.audio.io import read
+from waveflow.audio.mel import MelSpectrogram
 from waveflow.checkpoints import CheckpointError, load
 from waveflow.checkpoints.native import read_facts
+from waveflow.data.manifest import Manifest
 from waveflow.models import registry
 from waveflow.training import TrainingError
 from waveflow.training.state import Checkpoints
@@ -232,6 +235,19 @@ def test_tensorboard_gets_figures_sound_and_pictures(small, run):
     assert len(events.Audio(synthesis)) == 2
     image = events.Images(tags["images"][0])[0]
     assert (image.height, image.width) == (3 * 80 + 4, 1 + 11008 // 256)
+
+
+def test_training_on_the_mels_of_an_acoustic_model_that_are_a_frame_short(small, run, corpus, tmp_path):
+    manifest, transform = Manifest.read(corpus), MelSpectrogram()
+    for entry in manifest.entries:
+        path = tmp_path / "mels" / f"{entry.id}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mel = transform(read(manifest.path(entry))[0])
+        np.save(path, (mel + 0.1 * torch.randn_like(mel))[:, :-1].numpy())
+    outcome, _ = run(small(data={"mels": str(tmp_path / "mels")}, train={"steps": 2, "listen": 1}))
+    assert outcome.reason == "finished"
+    own, _ = run(small(train={"steps": 2, "out": str(tmp_path / "own")}))
+    assert outcome.bits != own.bits
 
 
 def test_a_corpus_of_another_rate_is_refused(small, run):

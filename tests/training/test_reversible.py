@@ -52,7 +52,7 @@ def test_gradients_equal_those_of_stored_activations(name, lengths):
         assert (ordinary - recomputed).abs().max() <= 1e-9 * ordinary.abs().max().clamp_min(1)
 
 
-def test_additive_swapped_and_lone_steps_are_replayed_too():
+def test_a_coupling_that_passes_its_second_half_is_replayed_too():
     model = perturbed("waveglow", swap_halves=True)
     gradients = []
     for _ in range(2):
