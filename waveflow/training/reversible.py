@@ -21,8 +21,8 @@ class ReversibleChain(Chain):
 
     On the way back, from the last step to the first, `x = step.inverse(z)`, then the step is run again on `x` with
     gradients and left behind: the activations of one step are held at a time. A coupling's conditioner sees the half
-    that passes, so that it runs once for both: a third more time where conditioners are most of it. Forward and inverse both work so; `inverse_and_log_det` is ordinary.
-    Gradients of gradients are not to be had.
+    that passes, so that it runs once for both: a third more time, where conditioners are most of it. Forward and
+    inverse both work so; `inverse_and_log_det` is ordinary. Gradients of gradients are not to be had.
 
     Source: reversible residual networks (arXiv:1707.04585), for flows as in Glow (arXiv:1807.03039).
     """
