@@ -1,6 +1,10 @@
 import os
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers, and what they start, share the cores by the process and not by the thread.
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 import pytest
 import torch
 
