@@ -11,6 +11,7 @@ from waveflow.bijections import Continuous
 from waveflow.losses import nats_per_sample
 from waveflow.models import MelContext, build
 from waveflow.models.cost import cost
+from waveflow.training.reversible import make_reversible
 
 MEL = MelConfig.preset("nvidia", n_mels=3, n_fft=16, win_length=16, hop_length=8, f_max=None)
 TINY = {"mel": MEL, "factors": [2, 2], "n_blocks_per_split": 1, "n_channels": 8, "n_layers": 2}
@@ -181,6 +182,23 @@ def test_without_torchdiffeq_models_are_built_and_the_error_names_the_extra(monk
     model.flow_matching_loss(z, mel)
     with pytest.raises(ImportError, match=r"pip install 'waveflow\[ode\]'"):
         model.inverse(z, mel)
+
+
+def test_adjoint_training_gives_the_gradients_of_the_solver_s_operations():
+    gradients = []
+    for adjoint in (False, True):
+        torch.manual_seed(1)
+        model = perturbed(adjoint=adjoint, exact_trace=True, tolerance=1e-7)
+        x, mel = data(batch=1, n_frames=1)
+        nats_per_sample(*model(x, mel)).backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    for direct, adjoint in zip(*gradients):
+        assert (direct - adjoint).abs().max() < 1e-4 * max(1, direct.abs().max())
+
+
+def test_reversible_training_is_refused_in_favour_of_the_adjoint():
+    with pytest.raises(ValueError, match="adjoint=True"):
+        make_reversible(build("wavenode", **TINY))
 
 
 def test_a_fixed_solver_without_steps_and_a_group_that_does_not_divide_the_hop_are_refused():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from waveflow.bijections import Bijection, Chain, Coupling, EarlyOutputs
+from waveflow.bijections import Bijection, Chain, Continuous, Coupling, EarlyOutputs
 from waveflow.bijections.base import sum_log_det, zero_log_det
 from waveflow.models import MelFlow
 from waveflow.nn import Context, as_context
@@ -44,12 +44,17 @@ def make_reversible(model: MelFlow) -> MelFlow:
     """Let a model train with recomputed activations; its weights keep their names.
 
     Raises:
-        ValueError: The model's flow is no plain chain.
+        ValueError: The model's flow is no plain chain, or its inverse is a solver's.
     """
     if type(model.flow) not in (Chain, ReversibleChain):
         raise ValueError(
             f"{type(model).__name__}.flow is {type(model.flow).__name__}, reversible training expects a Chain; "
             "train it with train.reversible=false"
+        )
+    if any(isinstance(module, Continuous) for module in model.modules()):
+        raise ValueError(
+            f"{type(model).__name__} is solved, not computed, so that its inputs cannot be had back exactly; "
+            "build it with adjoint=True, which saves memory too, and train it with train.reversible=false"
         )
     model.flow = ReversibleChain(model.flow)
     return model
