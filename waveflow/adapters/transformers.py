@@ -37,7 +37,7 @@ class TransformersVocoder(nn.Module):
         return self.vocoder.sample_rate
 
     def forward(self, spectrogram: Tensor) -> Tensor:
-        """Map mels `(B, F, n_mels)` or `(F, n_mels)`, frames first, to audio `(B, F * hop_length)` or `(F * hop_length,)`."""
+        """Map mels `(B, F, n_mels)` or `(F, n_mels)` to audio `(B, F * hop_length)` or `(F * hop_length,)`."""
         mel = spectrogram.transpose(-1, -2)
         converted = convert_mel(mel, self.mel, self.vocoder.config.mel)
         if mel.dim() == 2:
