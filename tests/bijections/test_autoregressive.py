@@ -1,6 +1,6 @@
 import torch
 
-from waveflow.bijections import IAF, MAF, NAF, SigmoidalMap
+from waveflow.bijections import IAF, MAF, NAF, GatedMap, SigmoidalMap
 
 
 def stirred(bijection):
@@ -51,10 +51,16 @@ def test_inverse_autoregression_is_the_gated_mean_of_the_paper():
     z = torch.randn(2, 3, dtype=torch.float64)
     step = iaf.bijection.steps[0]
     m, s = step.conditioner(z).unbind(-1)
-    gate = torch.sigmoid(s + step.elementwise.bias)
+    gate = 0.01 + 0.99 * torch.sigmoid(s + 2)
     x, log_det = iaf.inverse_and_log_det(z)
     assert torch.allclose(x, gate * z + (1 - gate) * m)
     assert torch.allclose(log_det, gate.log().sum(1))
+
+
+def test_closed_gate_does_not_overflow():
+    x, log_slope = GatedMap().invert(torch.tensor([1e3]), torch.tensor([[-5.0, -200.0]]))
+    assert x.isfinite().all()
+    assert log_slope.isfinite().all()
 
 
 def test_mixture_of_sigmoids_stays_finite_and_increasing_far_out():

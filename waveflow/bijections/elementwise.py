@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -66,7 +65,9 @@ class AffineMap(Elementwise):
 
 
 class GatedMap(Elementwise):
-    """`z = s x + (1 - s) m` with the gate `s = sigmoid(raw + bias)`, parameters m and raw.
+    """Blend the number with another by a gate, `z = s x + (1 - s) m`, parameters m and raw.
+
+    The gate is `s = sigmoid(raw + bias)`, kept above a hundredth, so that the inverse cannot overflow.
 
     Source: IAF (arXiv:1606.04934), equations 13 and 14.
 
@@ -81,14 +82,16 @@ class GatedMap(Elementwise):
         self.bias = bias
 
     def transform(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        m, raw = parameters.unbind(-1)
-        gate = torch.sigmoid(raw + self.bias)
-        return gate * x + (1 - gate) * m, F.logsigmoid(raw + self.bias)
+        m, gate = self._mean_and_gate(parameters)
+        return gate * x + (1 - gate) * m, gate.log()
 
     def invert(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        m, gate = self._mean_and_gate(parameters)
+        return (z - (1 - gate) * m) / gate, -gate.log()
+
+    def _mean_and_gate(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         m, raw = parameters.unbind(-1)
-        gate = torch.sigmoid(raw + self.bias)
-        return (z - (1 - gate) * m) / gate, -F.logsigmoid(raw + self.bias)
+        return m, 0.01 + 0.99 * torch.sigmoid(raw + self.bias)
 
 
 def per_number(parameters: Tensor, n_parameters: int) -> Tensor:
