@@ -14,9 +14,9 @@ def test_coquis_levels_are_those_of_its_formula():
     audio = {"ref_level_db": 20, "min_level_db": -100, "max_norm": 4.0, "mel_fmax": 8000.0}
     mel = MelSpectrogram(coqui(audio)).compress(MAGNITUDE)
     level = 20 * MAGNITUDE.clamp(min=1e-5).log10() - 20
-    torch.testing.assert_close(mel, 8 * (level + 100) / 100 - 4, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(mel, (8 * (level + 100) / 100 - 4).clamp(-4, 4), atol=1e-5, rtol=1e-5)
     mel = MelSpectrogram(coqui({**audio, "symmetric_norm": False, "max_norm": 1.0})).compress(MAGNITUDE)
-    torch.testing.assert_close(mel, (level + 100) / 100, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(mel, ((level + 100) / 100).clamp(0, 1), atol=1e-5, rtol=1e-5)
 
 
 def test_coquis_natural_logarithm_is_nvidias():

@@ -61,7 +61,8 @@ def coqui(audio: Mapping[str, Any]) -> MelConfig:
 
         S = spec_gain log(max(m, 1e-5)) - ref_level_db,   mel = 2 M (S - min_level_db) / -min_level_db - M
 
-    with M = max_norm, the last step only under signal_norm; without symmetric_norm, from 0 to M.
+    with M = max_norm, the last step only under signal_norm; without symmetric_norm, from 0 to M. Under clip_norm what
+    lies beyond is clipped.
 
     Raises:
         ValueError: Something that is no function of the mel alone: pre-emphasis, a statistics file, another gain.
@@ -77,9 +78,15 @@ def coqui(audio: Mapping[str, Any]) -> MelConfig:
     if (kind, gain) not in logs:
         raise ValueError(f"log_func={kind!r} with spec_gain={gain:g} is no known logarithm, expected one of {[*logs]}")
     reference, lowest = float(audio.get("ref_level_db", 20)), float(audio.get("min_level_db", -100))
-    mean, std, ceiling = reference, 1.0, None
+    mean, std, ceiling, clip = reference, 1.0, None, 1e-5
     if audio.get("signal_norm", True):
-        ceiling = top = float(audio.get("max_norm", 4.0))
+        top = float(audio.get("max_norm", 4.0))
+        if audio.get("clip_norm", True):
+            if logs[kind, gain] != "db":
+                raise ValueError(
+                    f"signal_norm with clip_norm and log_func={kind!r}: expected levels in dB, spec_gain=20"
+                )
+            ceiling, clip = top, max(clip, 10 ** ((reference + lowest) / 20))
         symmetric = audio.get("symmetric_norm", True)
         std = -lowest / (2 * top if symmetric else top)
         mean = reference + lowest + (top * std if symmetric else 0.0)
@@ -93,7 +100,7 @@ def coqui(audio: Mapping[str, Any]) -> MelConfig:
         f_min=float(audio.get("mel_fmin", 0.0)),
         f_max=audio.get("mel_fmax"),
         log=logs[kind, gain],
-        clip=1e-5,
+        clip=clip,
         mean=[mean],
         std=[std],
         ceiling=ceiling,

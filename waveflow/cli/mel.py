@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json as json_format
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from waveflow.cli.inputs import AUDIO_SUFFIXES, complain, find_inputs, tracked
+from waveflow.cli.inputs import AUDIO_SUFFIXES, MEL_SUFFIXES, Input, JsonOption, complain, find_inputs, tracked
+
+if TYPE_CHECKING:
+    from waveflow.audio.mel import MelConfig
 
 
 def mel(
@@ -21,10 +26,17 @@ def mel(
     model: Annotated[str | None, typer.Option("--model", "-m", help="Take the mel contract of this model.")] = None,
     suffix: Annotated[str, typer.Option(help=".npy, .npz, .pt or .safetensors, for a folder.")] = ".npy",
     overwrite: Annotated[bool, typer.Option(help="Replace files that exist; else they are kept.")] = False,
+    doctor: Annotated[
+        bool, typer.Option("--doctor", help="The inputs are mels: tell which convention each follows.")
+    ] = False,
+    recording: Annotated[
+        Path | None, typer.Option("--audio", help="With --doctor, the recording that the mel was computed of.")
+    ] = None,
+    json: JsonOption = False,
 ) -> None:
     """Compute mel spectrograms of recordings, under a model's contract or a named convention.
 
-    Example: `waveflow mel speech/ -o mels/ --preset nvidia`
+    Example: `waveflow mel speech/ -o mels/ --preset nvidia`, or `waveflow mel --doctor strange.npy`
     """
     from waveflow.audio import io
     from waveflow.audio.mel import MelConfig, MelSpectrogram
@@ -34,8 +46,13 @@ def mel(
 
     if preset and model:
         raise ValueError(f"--preset {preset} and --model {model} both name a convention; give one")
-    found = find_inputs(inputs, AUDIO_SUFFIXES)
+    if (recording or json) and not doctor:
+        raise ValueError("--audio and --json belong to --doctor; add it or leave them out")
+    found = find_inputs(inputs, MEL_SUFFIXES if doctor else AUDIO_SUFFIXES)
     config = MelConfig.preset(preset) if preset else load(find_checkpoint(model)).mel_config
+    if doctor:
+        _diagnose(found, config, recording, json)
+        return
     transform = MelSpectrogram(config)
     single = output.suffix.lower() in (".npy", ".npz", ".pt", ".safetensors")
     if single and len(found) > 1:
@@ -53,5 +70,30 @@ def mel(
         except (ValueError, OSError) as error:
             failed = True
             complain(f"{item.path}: {error}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _diagnose(found: list[Input], config: MelConfig, recording: Path | None, json: bool) -> None:
+    from waveflow.audio import io
+    from waveflow.audio.mel_doctor import diagnose
+    from waveflow.audio.mel_files import read_mel
+
+    if recording and len(found) > 1:
+        raise ValueError(f"--audio {recording} is of one mel, but there are {len(found)}; give one")
+    n_samples = io.read(recording, sample_rate=config.sample_rate)[0].shape[-1] if recording else None
+    rows, failed = [], False
+    for item in found:
+        try:
+            diagnosis = diagnose(read_mel(item.path), config, n_samples)
+        except (ValueError, OSError) as error:
+            failed = True
+            complain(f"{item.path}: {error}")
+            continue
+        rows.append({"path": str(item.path), **asdict(diagnosis)})
+        if not json:
+            print(f"{item.path}: {diagnosis}")
+    if json:
+        print(json_format.dumps(rows, indent=2))
     if failed:
         raise typer.Exit(1)

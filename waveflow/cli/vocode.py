@@ -25,6 +25,8 @@ from waveflow.cli.inputs import (
 )
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from waveflow.inference import Vocoder
 
 
@@ -112,6 +114,7 @@ def _vocode_one(
     n_samples = None
     if source.suffix.lower() in MEL_SUFFIXES:
         mel = read_mel(source)
+        _check(mel, vocoder)
     else:
         file = sys.stdin.buffer if str(source) == STDIN else source
         recording, _ = io.read(file, sample_rate=vocoder.sample_rate)
@@ -129,3 +132,18 @@ def _vocode_one(
         io.write(target, audio, vocoder.sample_rate, subtype)
     seconds = audio.shape[-1] / vocoder.sample_rate
     return {"seconds": seconds, "x_real_time": seconds / taken}
+
+
+def _check(mel: Tensor, vocoder: Vocoder) -> None:
+    """Refuse a mel as the vocoder does, and say which convention it seems to follow."""
+    from waveflow.audio.mel_check import check_mel
+    from waveflow.audio.mel_doctor import diagnose
+
+    try:
+        check_mel(mel, vocoder.config.mel)
+    except ValueError as error:
+        try:
+            diagnosis = diagnose(mel, vocoder.config.mel)
+        except ValueError:
+            raise error from None
+        raise ValueError(f"{error}. It looks like: {diagnosis}") from None

@@ -12,7 +12,7 @@ import torch
 
 from waveflow.checkpoints import native
 from waveflow.inference.vocoder import Vocoder
-from waveflow.models import MelFlow, model_name
+from waveflow.models import MelFlow, config_to_dict, model_name
 
 try:
     from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
@@ -102,8 +102,6 @@ class HubVocoder(Vocoder, ModelHubMixin, library_name="waveflow"):
 
     def generate_model_card(self, *args: Any, repo_id: str = "DIRECTORY-OR-REPOSITORY", **kwargs: Any) -> ModelCard:
         """The card: what the model is, how to use it, its mel convention, its config, and what its metadata tell."""
-        from waveflow.models import config_to_dict
-
         config = config_to_dict(self.config)
         mel = config.pop("mel")
         told = json.dumps(self.metadata, indent=2) if self.metadata else ""
