@@ -27,11 +27,12 @@ FAMILIES: dict[str, Callable[[], b.Bijection]] = {
     "realnvp": lambda: b.RealNVP(2, 8),
     "glow": lambda: b.Chain(b.GlowStep(2, MLP(1, 2), max_log_s=3.0) for _ in range(8)),
     "maf": lambda: b.MAF(2, 8),
-    "iaf": lambda: b.IAF(2, 8),
+    # Fresh gates shrink the data: the second ActNorm starts its latent at variance 1 again.
+    "iaf": lambda: b.Chain([b.IAF(2, 5), b.ActNorm(2)]),
     "naf": lambda: b.NAF(2, 3, n_units=16),
     "nsf": lambda: b.NSF(2, 4),
     "nsf-autoregressive": lambda: b.NSF(2, 3, autoregressive=True),
-    "residual": lambda: b.ResidualFlow(2, 6, lipschitz=0.97, n_channels=48, n_layers=2),
+    "residual": lambda: b.ResidualFlow(2, 10, lipschitz=0.97, n_channels=32, n_layers=2),
     "continuous": lambda: b.Continuous(
         TimedMLP(2, 2, n_channels=64, n_layers=2, activation=nn.Tanh), solver="rk4", n_steps=4
     ),

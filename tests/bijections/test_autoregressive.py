@@ -57,6 +57,16 @@ def test_inverse_autoregression_is_the_gated_mean_of_the_paper():
     assert torch.allclose(log_det, gate.log().sum(1))
 
 
+def test_density_far_from_the_data_is_a_number():
+    maf = MAF(2, 8)
+    with torch.no_grad():
+        for step in maf:
+            step.conditioner.layers[-1].weight.normal_(std=3)
+    z, log_det = maf(1e3 * torch.randn(50, 2))
+    assert log_det.isfinite().all()
+    assert z.isfinite().all()
+
+
 def test_closed_gate_does_not_overflow():
     x, log_slope = GatedMap().invert(torch.tensor([1e3]), torch.tensor([[-5.0, -200.0]]))
     assert x.isfinite().all()

@@ -58,7 +58,7 @@ def test_maf_scores_and_samples_as_zukos_does(random_orders):
         univariate=exponential_affine,
     )
     perturb(theirs)
-    ours = MAF(FEATURES, 3, context_channels=CONTEXT, n_channels=16)
+    ours = MAF(FEATURES, 3, context_channels=CONTEXT, n_channels=16, elementwise=AffineMap())
     for step, transform in zip(ours, theirs.transform.transforms):
         copy_made(transform, step.conditioner)
     x, context = data()

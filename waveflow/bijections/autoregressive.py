@@ -68,7 +68,8 @@ class MAF(Chain):
         n_channels: Width of each MADE.
         n_layers: Its hidden layers.
         random_orders: Draw each order at random.
-        elementwise: The map of one number; `AffineMap()` unless given.
+        elementwise: The map of one number; `AffineMap(max_log_s=5.0)` unless given: unbounded scales overflow far
+            from the data, where a density should be small and not undefined.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class MAF(Chain):
         random_orders: bool = False,
         elementwise: Elementwise | None = None,
     ) -> None:
-        elementwise = AffineMap() if elementwise is None else elementwise
+        elementwise = AffineMap(max_log_s=5.0) if elementwise is None else elementwise
         super().__init__(
             MaskedAutoregressive(
                 MADE(
