@@ -14,6 +14,7 @@ import torch
 
 FOLDER = Path(__file__).resolve().parent
 _override: dict[str, dict[str, Any]] = {}
+_assumed: list[str] = []
 
 
 def configuration(kernel: str, device: torch.device, *, channels: int, size: int, rows: int) -> dict[str, Any]:
@@ -54,6 +55,16 @@ def override(**configs: dict[str, Any]) -> Iterator[None]:
         _override.update(before)
 
 
+@contextmanager
+def assume(generation: str) -> Iterator[None]:
+    """Take the defaults of a generation, `sm_80` or `sm_90`, whatever the device: for compiling ahead of time."""
+    _assumed.append(generation)
+    try:
+        yield
+    finally:
+        _assumed.pop()
+
+
 def slug(device_name: str) -> str:
     """A device's name as a file's: `NVIDIA H200` to `nvidia-h200`."""
     return re.sub(r"[^a-z0-9]+", "-", device_name.lower()).strip("-")
@@ -62,12 +73,18 @@ def slug(device_name: str) -> str:
 def write(device_name: str, entries: dict[str, list[dict[str, Any]]]) -> Path:
     """Store a device's own settings."""
     path = FOLDER / f"{slug(device_name)}.json"
-    path.write_text(json.dumps(entries, indent=1) + "\n")
+    tables = [
+        f' "{kernel}": [\n' + ",\n".join(f"  {json.dumps(entry)}" for entry in table) + "\n ]"
+        for kernel, table in entries.items()
+    ]
+    path.write_text("{\n" + ",\n".join(tables) + "\n}\n")
     _read.cache_clear()
     return path
 
 
 def _files(device: torch.device) -> list[str]:
+    if _assumed:
+        return _assumed[-1:]
     if device.type != "cuda":
         return ["sm_90"]
     generation = "sm_90" if torch.cuda.get_device_capability(device) >= (9, 0) else "sm_80"

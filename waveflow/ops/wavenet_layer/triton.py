@@ -156,8 +156,8 @@ def wavenet_layer_kernel(
     gated = ()
     for block in tl.static_range(N_BLOCKS):
         if FIRST:
-            weight = _block(first_ptr, block * 2 * BLOCK_C, 0, N_BLOCKS * 2 * BLOCK_C, SEEN, 2 * BLOCK_C, SEEN, False)
-            acc = tl.dot(seen, weight.T, input_precision=PRECISION)
+            folded = _block(first_ptr, block * 2 * BLOCK_C, 0, N_BLOCKS * 2 * BLOCK_C, SEEN, 2 * BLOCK_C, SEEN, False)
+            acc = tl.dot(seen, folded.T, input_precision=PRECISION)
         else:
             acc = tl.zeros((BLOCK_T, 2 * BLOCK_C), dtype=tl.float32)
         # Taps and features in one loop: each loop fills and drains its pipeline of loads once.

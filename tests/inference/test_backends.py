@@ -1,0 +1,73 @@
+import logging
+
+import pytest
+import torch
+from small_models import small
+
+import waveflow.inference.backends as backends
+from waveflow.inference import Vocoder
+
+CPU = torch.device("cpu")
+
+
+def test_an_explicit_backend_that_cannot_run_is_an_error_not_a_fallback(monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    with pytest.raises(RuntimeError, match=r"'triton' was asked for, but .*CUDA device"):
+        Vocoder(small("lapglow"), backend="triton")
+    with pytest.raises(RuntimeError, match="'cuda' was asked for, but"):
+        Vocoder(small("lapglow"), backend="cuda")
+
+
+def test_an_unknown_backend_is_named():
+    with pytest.raises(ValueError, match="backend is 'tpu', expected one of"):
+        Vocoder(small("lapglow"), backend="tpu")
+
+
+def test_a_precision_without_kernels_is_refused():
+    with pytest.raises(ValueError, match=r"no kernels for torch.float64"):
+        backends.inverse_by(small("lapglow"), "triton", CPU, torch.float64)
+
+
+def test_auto_says_what_it_took(caplog):
+    with caplog.at_level(logging.INFO, logger="waveflow"):
+        vocoder = Vocoder(small("lapglow"))
+    assert f"backend: {vocoder.backend}" in caplog.text
+
+
+class Gpu:
+    """Stands for a CUDA device in the choice."""
+
+    type = "cuda"
+
+
+@pytest.mark.parametrize(
+    ("agreement", "taken"), [(90.0, "triton"), (12.0, "reference"), (float("nan"), "reference")], ids=str
+)
+def test_auto_takes_kernels_only_where_they_agree_with_the_reference(monkeypatch, caplog, agreement, taken):
+    monkeypatch.setattr(backends, "_kernels", lambda model, backend, device, dtype: backend)
+    monkeypatch.setattr(backends, "parity", lambda inverse, model: agreement if inverse == "triton" else 0.0)
+    with caplog.at_level(logging.INFO, logger="waveflow"):
+        assert backends.inverse_by(small("lapglow"), "auto", Gpu(), torch.float16)[1] == taken
+    assert f"backend: {taken}" in caplog.text
+    if taken == "reference":
+        assert "triton passed over" in caplog.text
+
+
+def test_auto_survives_a_kernel_that_does_not_compile(monkeypatch, caplog):
+    def broken(*_):
+        raise TypeError("no such instruction")
+
+    monkeypatch.setattr(backends, "_kernels", broken)
+    with caplog.at_level(logging.INFO, logger="waveflow"):
+        assert backends.inverse_by(small("lapglow"), "auto", Gpu(), torch.float16)[1] == "reference"
+    assert "no such instruction" in caplog.text
+
+
+def test_parity_is_high_for_the_model_itself_and_low_for_another():
+    model, other = small("waveglow"), small("waveglow")
+    for parameter in other.parameters():
+        parameter.data.mul_(1.3)
+    inverse, _ = backends.inverse_by(model, "reference", CPU, torch.float32)
+    assert backends.parity(inverse, model) > 90
+    wrong, _ = backends.inverse_by(other, "reference", CPU, torch.float32)
+    assert backends.parity(wrong, model) < 40
