@@ -1,5 +1,6 @@
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from waveflow.inference import Vocoder, export
 from waveflow.inference.export import export as export_model
 from waveflow.inference.exported import ConvolvedMel, Graph, keyed_noise
 from waveflow.inference.noise import batch_normal
+from waveflow.models import build
 
 onnx = pytest.importorskip("onnx", reason="needs the extra waveflow[export]")
 pytest.importorskip("onnxscript", reason="needs the extra waveflow[export]")
@@ -99,6 +101,20 @@ def test_a_program_from_audio_with_noise_drawn_inside_resynthesises(tmp_path):
     expected = vocoder.model.inverse(0.8 * batch_normal([2**63 + 5], 0, 40 * 256), vocoder.mel(audio))
     seed = torch.tensor([2**63 + 5 - 2**64])
     assert snr(program(audio, seed, torch.tensor(0.8)), expected) > 90
+
+
+@pytest.mark.slow
+def test_a_compiled_package_is_proved_at_other_lengths_than_its_examples(tmp_path):
+    if shutil.which("g++") is None:
+        pytest.skip("needs a C++ compiler")
+    model = build("lapglow", n_flows=1, n_channels=8, dilations=[1])
+    for parameter in model.parameters():
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    (file,) = export_model(model, tmp_path / "out", formats=["aoti"])
+    assert file.snr > 90
+    mel, noise, sigma = torch.randn(2, 80, 31) - 5, torch.randn(2, 31 * 256), torch.tensor(0.8)
+    package = torch._inductor.aoti_load_package(str(tmp_path / "out" / "model.aoti.pt2"))
+    assert snr(package(mel, noise, sigma), model.inverse(sigma * noise, mel).detach()) > 90
 
 
 @pytest.mark.slow

@@ -52,9 +52,9 @@ def export(
     if json:
         print(json_format.dumps([asdict(file) for file in files], indent=2))
         return
-    table = Table(box=None)
+    table = Table(box=None, title=str(output))
     for column in ("file", "MB", "dB like the model", "x real time"):
         table.add_column(column, justify="left" if column == "file" else "right")
     for file in files:
-        table.add_row(str(output / file.file), f"{file.size / 1e6:.1f}", f"{file.snr:.1f}", f"{file.x_real_time:.1f}")
+        table.add_row(file.file, f"{file.size / 1e6:.1f}", f"{file.snr:.1f}", f"{file.x_real_time:.1f}")
     Console().print(table)

@@ -76,7 +76,7 @@ def export(
         model: The model.
         directory: Created, or replaced where it is such an export already.
         formats: Of `onnx` (opset 20), `torch` (a `torch.export` program) and `aoti` (an AOTInductor package for this
-            machine's CPU, which needs a C++ compiler).
+            machine's CPU, which needs a C++ compiler and takes contiguous inputs).
         from_audio: The files compute the mel of recordings themselves.
         draw_noise: The files draw the keyed noise of a seed themselves.
 
@@ -122,7 +122,8 @@ def example(graph: Graph, batch: int, n_frames: int) -> tuple[Tensor, Tensor, Te
     generator = torch.Generator().manual_seed(n_frames)
     swell = torch.sin(torch.arange(n_samples) * (4 * torch.pi / mel_config.sample_rate)).square()
     audio = 0.2 * swell * torch.randn(batch, n_samples, generator=generator)
-    told = audio if graph.mel is not None else MelSpectrogram(mel_config)(audio)[..., :n_frames]
+    # A compiled package takes the layout of the example for granted: a slice would make it wrong for all else.
+    told = audio if graph.mel is not None else MelSpectrogram(mel_config)(audio)[..., :n_frames].contiguous()
     seeds = torch.arange(batch) + (1 << 40) - 7
     noise = seeds if graph.draw_noise else batch_normal(seeds.tolist(), 0, n_samples)
     return told, noise, torch.tensor(graph.model.config.sigma)

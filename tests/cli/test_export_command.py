@@ -1,0 +1,24 @@
+import json
+
+import pytest
+
+
+@pytest.mark.slow
+def test_export_prints_size_likeness_and_speed_of_each_file(run, checkpoint, tmp_path):
+    code, out, err = run("export", tmp_path / "out", "-m", checkpoint, "-f", "torch", "--json")
+    assert code == 0, err
+    (found,) = json.loads(out)
+    assert found["size"] == (tmp_path / "out" / "model.pt2").stat().st_size
+    assert found["snr"] >= 60
+    assert found["x_real_time"] > 0
+    code, out, err = run("export", tmp_path / "out", "-m", checkpoint, "-f", "torch")
+    assert code == 0, err
+    assert "dB like the model" in out
+    assert "model.pt2" in out.replace("\n", "")
+
+
+def test_a_format_that_does_not_exist_is_refused(run, checkpoint, tmp_path):
+    code, _, err = run("export", tmp_path / "out", "-m", checkpoint, "-f", "tflite")
+    assert code == 2
+    assert "no format is called 'tflite'" in err
+    assert not (tmp_path / "out").exists()
