@@ -10,9 +10,9 @@ def model(request):
     return small(request.param)
 
 
-@pytest.fixture
-def vocoder(model):
-    return Vocoder(model)
+@pytest.fixture(params=["reference", "onednn"])
+def vocoder(model, request):
+    return Vocoder(model, backend=request.param)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from small_models import small
 
 import waveflow.inference.backends as backends
 from waveflow.inference import Vocoder
+from waveflow.models import build
 
 CPU = torch.device("cpu")
 
@@ -16,6 +17,32 @@ def test_an_explicit_backend_that_cannot_run_is_an_error_not_a_fallback(monkeypa
         Vocoder(small("lapglow"), backend="triton")
     with pytest.raises(RuntimeError, match="'cuda' was asked for, but"):
         Vocoder(small("lapglow"), backend="cuda")
+    with pytest.raises(RuntimeError, match=r"'onednn' was asked for, but it runs on the CPU"):
+        backends.inverse_by(small("lapglow"), "onednn", torch.device("meta"), torch.float32)
+    with pytest.raises(ValueError, match=r"SqueezeWave cannot be folded"):
+        Vocoder(build("squeezewave", n_flows=2, n_channels=8, n_layers=2), backend="onednn")
+
+
+def test_bfloat16_without_its_instructions_is_an_error_with_the_remedy(monkeypatch):
+    monkeypatch.setattr(backends, "bfloat16_products", lambda: False)
+    with pytest.raises(RuntimeError, match=r"AVX512-BF16 or AMX.*take dtype=torch.float32"):
+        Vocoder(small("lapglow"), backend="onednn", dtype=torch.bfloat16)
+    assert Vocoder(small("lapglow"), backend="onednn").backend == "onednn"
+
+
+def test_a_missing_numba_is_named(monkeypatch):
+    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(RuntimeError, match="Numba is not installed"):
+        Vocoder(small("lapglow"), backend="onednn")
+    assert Vocoder(small("lapglow")).backend == "reference"
+
+
+def test_on_a_cpu_auto_takes_the_fast_inverse_of_models_that_have_one(caplog):
+    with caplog.at_level(logging.INFO, logger="waveflow"):
+        assert Vocoder(small("waveglow")).backend == "onednn"
+        assert Vocoder(build("squeezewave", n_flows=2, n_channels=8, n_layers=2)).backend == "reference"
+    assert "backend: onednn (" in caplog.text
+    assert "onednn passed over: SqueezeWave cannot be folded" in caplog.text
 
 
 def test_an_unknown_backend_is_named():

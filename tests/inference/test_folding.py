@@ -10,10 +10,10 @@ from waveflow.models import build
 def inverse(folded, z, mel, lapped=None):
     """The folded inverse, written down from the equations in `FoldedLayer` and `FoldedStep`; one item."""
     features = folded.features(mel)[0]
-    n_group = z.shape[1] // (features.shape[0] * folded.n_positions)
+    n_group = z.shape[1] // (features.shape[0] * len(folded.upsampling))
     latent = z.view(-1, n_group)
     x = None
-    for step in folded.steps():
+    for step in folded.steps:
         n = step.mix.shape[0]
         if x is None:
             latent, x = latent[:, : latent.shape[1] - n], latent[:, latent.shape[1] - n :]
@@ -21,7 +21,7 @@ def inverse(folded, z, mel, lapped=None):
         a, b = (x[:, half:], x[:, :half]) if step.swap else (x[:, :half], x[:, half:])
         h, y = a @ step.start.T + step.start_bias, step.end_bias
         for layer in step.layers:
-            told = torch.einsum("fk,pok->fpo", features, layer.told).flatten(0, 1)
+            told = torch.einsum("fk,pck,oc->fpo", features, folded.upsampling, layer.context).flatten(0, 1)
             reach = len(layer.taps) // 2 * layer.dilation
             padded = F.pad(h, (0, 0, reach, reach))
             gate = told + layer.bias

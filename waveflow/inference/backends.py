@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Callable
 
@@ -14,11 +15,14 @@ from waveflow.inference.planned import PlannedInverse
 from waveflow.models import MelContext, MelFlow
 from waveflow.ops import unavailable
 
-BACKENDS = ("auto", "reference", "compile", "triton", "cuda")
+BACKENDS = ("auto", "reference", "compile", "triton", "cuda", "onednn")
 Inverse = Callable[[Tensor, MelContext], Tensor]
 
 # In decibels of signal to error, on the first frames of random mels: less is a wrong kernel, not rounding.
 PARITY = {torch.float32: 60.0, torch.float16: 30.0, torch.bfloat16: 25.0}
+
+# What `auto` tries, in this order.
+FASTEST = {"cuda": ("triton", "cuda"), "cpu": ("onednn",)}
 
 _log = logging.getLogger("waveflow")
 
@@ -28,8 +32,8 @@ def inverse_by(model: MelFlow, backend: str, device: torch.device, dtype: torch.
 
     Args:
         model: On `device`, float32; later changes of its weights do not reach the result.
-        backend: One of `BACKENDS`. `auto` takes kernels on a GPU once they have agreed with the reference there, on
-            this very model, and says what it took.
+        backend: One of `BACKENDS`. `auto` takes what is fastest on the device, once it has agreed with the reference
+            there, on this very model, and says what it took.
         device: Where to run.
         dtype: Precision of the operands.
 
@@ -44,7 +48,7 @@ def inverse_by(model: MelFlow, backend: str, device: torch.device, dtype: torch.
         raise ValueError(f"backend is {backend!r}, expected one of {BACKENDS}")
     if backend == "auto":
         return _choose(model, device, dtype)
-    if backend in ("triton", "cuda"):
+    if backend not in ("reference", "compile"):
         return _kernels(model, backend, device, dtype), backend
     return _plain(model, dtype, compiled=backend == "compile"), backend
 
@@ -64,19 +68,18 @@ def parity(inverse: Inverse, model: MelFlow, *, n_frames: int = 24) -> float:
 
 
 def _choose(model: MelFlow, device: torch.device, dtype: torch.dtype) -> tuple[Inverse, str]:
-    if device.type == "cuda":
-        for backend in ("triton", "cuda"):
-            try:
-                inverse = _kernels(model, backend, device, dtype)
-                agreement = parity(inverse, model)
-            except Exception as error:
-                # Whatever a compiler or driver raises here, the reference still runs.
-                _log.info("backend %s passed over: %s", backend, error)
-                continue
-            if agreement >= PARITY[dtype]:
-                _log.info("backend: %s (%.0f dB from the reference on this device)", backend, agreement)
-                return inverse, backend
-            _log.warning("backend %s passed over: %.0f dB from the reference", backend, agreement)
+    for backend in FASTEST.get(device.type, ()):
+        try:
+            inverse = _kernels(model, backend, device, dtype)
+            agreement = parity(inverse, model)
+        except Exception as error:
+            # Whatever a compiler or driver raises here, the reference still runs.
+            _log.info("backend %s passed over: %s", backend, error)
+            continue
+        if agreement >= PARITY[dtype]:
+            _log.info("backend: %s (%.0f dB from the reference on this device)", backend, agreement)
+            return inverse, backend
+        _log.warning("backend %s passed over: %.0f dB from the reference", backend, agreement)
     _log.info("backend: reference")
     return _plain(model, dtype, compiled=False), "reference"
 
@@ -84,10 +87,35 @@ def _choose(model: MelFlow, device: torch.device, dtype: torch.dtype) -> tuple[I
 def _kernels(model: MelFlow, backend: str, device: torch.device, dtype: torch.dtype) -> Inverse:
     if dtype not in PARITY:
         raise ValueError(f"backend {backend!r} has no kernels for {dtype}; take one of {[*PARITY]}")
-    reason = unavailable(backend, device)
+    reason = _no_onednn(device, dtype) if backend == "onednn" else unavailable(backend, device)
     if reason:
         raise RuntimeError(f"backend {backend!r} was asked for, but {reason}")
+    if backend == "onednn":
+        from waveflow.inference.cpu import CpuInverse
+
+        return CpuInverse(model, dtype)
     return PlannedInverse(pack(model, dtype, device), backend)
+
+
+def _no_onednn(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why the CPU's inverse cannot run, with the remedy; None where it can."""
+    if device.type != "cpu":
+        return f"it runs on the CPU, and this is {device.type!r}"
+    if not torch.backends.mkldnn.is_available():
+        return "this PyTorch was built without oneDNN"
+    if importlib.util.find_spec("numba") is None:
+        return "Numba is not installed, which compiles what stands between the matrix products; `pip install numba`"
+    if dtype == torch.bfloat16 and not bfloat16_products():
+        return "this processor multiplies no bfloat16 (AVX512-BF16 or AMX); take dtype=torch.float32"
+    return None
+
+
+def bfloat16_products() -> bool:
+    """Whether this processor multiplies bfloat16 numbers: without, they are slower than float32."""
+    from llvmlite import binding
+
+    features = binding.get_host_cpu_features()
+    return bool(features.get("avx512bf16") or features.get("amx-bf16"))
 
 
 def _plain(model: MelFlow, dtype: torch.dtype, *, compiled: bool) -> Inverse:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -19,13 +18,13 @@ from waveflow.nn import MelUpsample, WaveNet
 class FoldedLayer:
     """One layer of a WaveNet. Position `l` of the flow is number `l % P` of mel frame `l // P`.
 
-        (a, b)_l = sum_k taps_k h_{l + (k - n_taps // 2) dilation} + told_{l % P} f_{l // P} + bias
+        (a, b)_l = sum_k taps_k h_{l + (k - n_taps // 2) dilation} + context U_{l % P} f_{l // P} + bias
         g = tanh(a) * sigmoid(b),   h <- h + mix g + mix_bias,   y <- y + end g
 
     Attributes:
         dilation: Positions between taps.
         taps: `(n_taps, 2C, C)`.
-        told: The mel's upsampling and the conditioning projection in one, `(P, 2C, K)`, K features a frame.
+        context: The conditioning projection, `(2C, n_context)`; U is the flow's `upsampling`.
         bias: `(2C,)`.
         mix: The residual connection, `(C, C)`; None in the last layer.
         mix_bias: `(C,)`; None in the last layer.
@@ -34,7 +33,7 @@ class FoldedLayer:
 
     dilation: int
     taps: Tensor
-    told: Tensor
+    context: Tensor
     bias: Tensor
     mix: Tensor | None
     mix_bias: Tensor | None
@@ -72,38 +71,43 @@ class FoldedStep:
 
 @dataclass(frozen=True)
 class FoldedFlow:
-    """What a model's inverse computes, of which the steps are worked out one at a time as they are asked for.
+    """What a model's inverse computes.
 
     Attributes:
-        n_positions: Positions of the flow in a mel frame, P.
         before: Mel frames before a frame that are among its features.
         after: Mel frames after it.
         hold: Beyond the ends of the mel the outermost frame repeats; otherwise there is nothing, zeros.
-        steps: Gives the steps in the order of the inverse, float32 or the model's float64.
+        upsampling: Features of a frame, K in number, to the conditioning of each of its positions,
+            `(P, n_context, K)`, without the bias that is in the layers'.
+        steps: In the order of the inverse, of the model's dtype.
         gain: LapGlow's conditional gain as `(n_bands, K)` and `(n_bands,)`; None for others.
     """
 
-    n_positions: int
     before: int
     after: int
     hold: bool
-    steps: Callable[[], Iterator[FoldedStep]]
+    upsampling: Tensor
+    steps: tuple[FoldedStep, ...]
     gain: tuple[Tensor, Tensor] | None = None
+
+    def frames(self, mel: Tensor) -> Tensor:
+        """The mel with what lies beyond its ends, `(B, n_mels, F)` to `(B, before + F + after, n_mels)`."""
+        return F.pad(mel, (self.before, self.after), mode="replicate" if self.hold else "constant").mT
 
     def features(self, mel: Tensor) -> Tensor:
         """Each frame's features, the earliest of its neighbours first: `(B, n_mels, F)` to `(B, F, K)`."""
-        padded = F.pad(mel, (self.before, self.after), mode="replicate" if self.hold else "constant")
-        return padded.unfold(2, self.before + 1 + self.after, 1).permute(0, 2, 3, 1).flatten(2)
+        neighbours = self.frames(mel).unfold(1, self.before + 1 + self.after, 1)
+        return neighbours.transpose(2, 3).flatten(2)
 
 
 @torch.no_grad()
 def fold(model: MelFlow) -> FoldedFlow:
     """Fold a WaveGlow or a LapGlow.
 
-    The conditioning of WaveGlow, a transposed convolution followed by a projection, becomes one matrix for each
-    position in a frame: `told_p = W_context U_p`, where `U_p` holds the upsampling's taps that reach position p. It
-    takes half the operations of the two and does not wait for the latent. `end (S_1 g_1 + S_2 g_2 + ...)`, the skip
-    connections summed and projected, becomes `sum_i (end S_i) g_i`.
+    The conditioning of WaveGlow, a transposed convolution followed by a projection, is one matrix for each position
+    in a frame, `context U_p`, where `U_p` holds the upsampling's taps that reach position p. It takes half the
+    operations of the two and does not wait for the latent. `end (S_1 g_1 + S_2 g_2 + ...)`, the skip connections
+    summed and projected, is `sum_i (end S_i) g_i`.
 
     Args:
         model: As trained, or already fused.
@@ -115,23 +119,16 @@ def fold(model: MelFlow) -> FoldedFlow:
         raise ValueError(f"{type(model).__name__} cannot be folded; WaveGlow and LapGlow can")
     fused = fuse(model)
     if isinstance(fused, WaveGlow):
-        upsample, steps = fused.upsample, fused.flow.steps[1]
+        upsample, chain = fused.upsample, fused.flow.steps[1]
+        offset = upsample.conv.bias.repeat_interleave(upsample.n_group)
         before = -(-upsample.conv.kernel_size[0] // upsample.hop_length) - 1
-        n_positions, early = upsample.hop_length // upsample.n_group, steps.early
-        shape = {"n_positions": n_positions, "before": before, "after": 0, "hold": False}
-        gain, by_position, offset = None, upsampling(upsample), upsample.conv.bias.repeat_interleave(upsample.n_group)
-    else:
-        steps = fused.flow.steps[2:]
-        shape = {"n_positions": 1, "before": 1, "after": 2, "hold": True}
-        to_gain, early, by_position, offset = fused.flow.steps[1].conditioner, [0] * len(steps), None, None
-        gain = to_gain.weight[:, :, 0], to_gain.bias
-
-    @torch.no_grad()
-    def folded_steps() -> Iterator[FoldedStep]:
-        for (mix, coupling), n_early in zip(reversed(list(steps)), reversed(early)):
-            yield _step(mix, coupling, n_early, by_position, offset)
-
-    return FoldedFlow(**shape, steps=folded_steps, gain=gain)
+        steps = [_step(mix, coupling, n, offset) for (mix, coupling), n in zip(chain, chain.early)]
+        return FoldedFlow(before, 0, False, upsampling(upsample), tuple(reversed(steps)))
+    _, scale, *chain = fused.flow
+    steps = [_step(mix, coupling) for mix, coupling in chain]
+    gain = scale.conditioner.weight[:, :, 0], scale.conditioner.bias
+    nothing = torch.eye(gain[0].shape[1], dtype=gain[0].dtype, device=gain[0].device)
+    return FoldedFlow(1, 2, True, nothing[None], tuple(reversed(steps)), gain)
 
 
 def foldable(model: MelFlow) -> bool:
@@ -151,19 +148,12 @@ def upsampling(upsample: MelUpsample) -> Tensor:
     return taps.permute(3, 1, 4, 2, 0).reshape(hop // group, n_out * group, -1)
 
 
-def _step(
-    mix: FixedLinear, coupling: AffineCoupling, early: int, by_position: Tensor | None, offset: Tensor | None
-) -> FoldedStep:
+def _step(mix: FixedLinear, coupling: AffineCoupling, early: int = 0, offset: Tensor | None = None) -> FoldedStep:
     net: WaveNet = coupling.conditioner
     n_channels, n_layers = net.n_channels, len(net.dilated)
-    told, told_bias = net.context.weight[:, :, 0], net.context.bias
-    if by_position is None:
-        told = told[None]
-    else:
-        told_bias = told_bias + told @ offset
-        n_positions, _, n_features = by_position.shape
-        told = told @ by_position.permute(1, 0, 2).flatten(1)
-        told = told.view(-1, n_positions, n_features).transpose(0, 1)
+    context, context_bias = net.context.weight[:, :, 0], net.context.bias
+    if offset is not None:
+        context_bias = context_bias + context @ offset
     end, end_bias = net.end.weight[:, :, 0], net.end.bias
     layers = []
     for i, (dilated, res_skip) in enumerate(zip(net.dilated, net.res_skip)):
@@ -174,8 +164,8 @@ def _step(
             FoldedLayer(
                 dilation=net.dilations[i],
                 taps=dilated.weight.permute(2, 0, 1),
-                told=told[:, rows],
-                bias=dilated.bias + told_bias[rows],
+                context=context[rows],
+                bias=dilated.bias + context_bias[rows],
                 mix=None if last else weight[:n_channels],
                 mix_bias=None if last else bias[:n_channels],
                 end=end @ weight[-n_channels:],

@@ -155,7 +155,9 @@ class Vocoder:
         check_mel(mel, self.config.mel)
         latent = torch.atleast_2d(z).to(self.device, torch.float32)
         target = mel.to(self.device, torch.float32)
-        audio = self._inverse(latent, MelContext(target if target.dim() == 3 else target[None])).float()
+        target = target if target.dim() == 3 else target[None]
+        self.model.check(latent, target)
+        audio = self._inverse(latent, MelContext(target)).float()
         return audio if z.dim() == 2 else audio[0]
 
     @torch.no_grad()

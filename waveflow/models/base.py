@@ -90,8 +90,12 @@ class MelFlow(Bijection):
         x, log_det = self.flow.inverse_and_log_det(self._to_channels(z), told)
         return self._silence_padding(x, told), log_det
 
-    def _told(self, x: Tensor, context: Tensor | MelContext | None) -> Context:
-        mel, lengths = context if isinstance(context, MelContext) else MelContext(context)
+    def check(self, x: Tensor, mel: Tensor | None) -> None:
+        """Refuse audio or a latent, and a mel, of shapes that do not belong to the model or to each other.
+
+        Raises:
+            ValueError: As in `forward`.
+        """
         config = self.mel_config
         if mel is None:
             raise ValueError(f"{type(self).__name__} needs a mel as context; compute it with vocoder.mel(audio)")
@@ -105,12 +109,17 @@ class MelFlow(Bijection):
                 f"audio or latent has shape {tuple(x.shape)}, expected (B, T) with T a multiple of "
                 f"n_group={self.n_group}; cut or pad it"
             )
-        n_frames = -(-x.shape[1] // config.hop_length)
-        if mel.shape[-1] < n_frames:
+        if mel.shape[-1] < -(-x.shape[1] // config.hop_length):
             raise ValueError(
                 f"mel has {mel.shape[-1]} frames, which cover {mel.shape[-1] * config.hop_length} samples, "
                 f"but {x.shape[1]} samples were given; pass the whole mel or cut the audio"
             )
+
+    def _told(self, x: Tensor, context: Tensor | MelContext | None) -> Context:
+        mel, lengths = context if isinstance(context, MelContext) else MelContext(context)
+        self.check(x, mel)
+        config = self.mel_config
+        n_frames = -(-x.shape[1] // config.hop_length)
         n_vectors = x.shape[1] // self.n_group
         if lengths is None:
             return Context(self.features(mel[..., : n_frames + self.frames_ahead])[..., :n_vectors])

@@ -1,0 +1,137 @@
+import copy
+
+import pytest
+import torch
+from small_models import small
+
+import waveflow.inference.cpu as cpu
+import waveflow.inference.cpu_plan as cpu_plan
+from waveflow.inference.cpu import CpuInverse
+from waveflow.models import MelContext, build
+
+# Signal to error in decibels: rounding alone gives 120 and 60 on these models.
+ENOUGH = {torch.float32: 100, torch.bfloat16: 45}
+
+
+def perturbed(name, **config):
+    torch.manual_seed(2)
+    model = build(name, **config)
+    for parameter in model.parameters():
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    return model.eval()
+
+
+def inputs(n_frames, batch=1):
+    return torch.randn(batch, 256 * n_frames), 2 * torch.randn(batch, 80, n_frames) - 5
+
+
+def decibels(found, expected):
+    return (10 * torch.log10(expected.square().sum() / (found - expected).square().sum())).item()
+
+
+def reference(model, latent, mel, lengths=None):
+    with torch.no_grad():
+        return copy.deepcopy(model).double().inverse(latent.double(), MelContext(mel.double(), lengths))
+
+
+@pytest.mark.parametrize("dtype", sorted(ENOUGH, key=str), ids=str)
+@pytest.mark.parametrize("n_frames", [1, 2, 3, 21])
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_it_computes_the_model_s_inverse(model, dtype, n_frames, n_threads, monkeypatch):
+    monkeypatch.setattr(cpu, "ROWS_PER_WORKER", 1)
+    latent, mel = inputs(n_frames)
+    found = CpuInverse(model, dtype, n_threads)(latent, MelContext(mel))
+    assert decibels(found, reference(model, latent, mel)) > ENOUGH[dtype]
+
+
+@pytest.mark.parametrize("dtype", sorted(ENOUGH, key=str), ids=str)
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"n_channels": 64, "n_layers": 8},
+        {"n_channels": 64, "n_layers": 2, "swap_halves": True, "n_early_every": 2},
+        {"n_channels": 24, "n_layers": 3, "upsample_kernel_size": 600},
+        {"n_channels": 24, "n_layers": 1, "n_group": 16},
+    ],
+    ids=str,
+)
+def test_every_shape_of_waveglow_is_computed(config, dtype):
+    model = perturbed("waveglow", n_flows=4, **config)
+    latent, mel = inputs(23)
+    found = CpuInverse(model, dtype, 2)(latent, MelContext(mel))
+    assert decibels(found, reference(model, latent, mel)) > ENOUGH[dtype]
+
+
+def test_many_tiles_and_much_conditioning_are_worked_out_in_parts(monkeypatch):
+    monkeypatch.setattr(cpu_plan, "TILES", 10)
+    model = perturbed("waveglow", n_flows=2, n_channels=16, n_layers=5)
+    latent, mel = inputs(12)
+    for n_bytes in (0, 1 << 17, 1 << 30):
+        monkeypatch.setattr(cpu_plan, "TOLD_BYTES", n_bytes)
+        found = CpuInverse(model, n_threads=2)(latent, MelContext(mel))
+        assert decibels(found, reference(model, latent, mel)) > 100
+
+
+def test_each_item_of_a_batch_is_what_it_is_alone_whatever_came_before(model):
+    inverse = CpuInverse(model, n_threads=2)
+    latent, mel = inputs(20, batch=3)
+    for frames in ([20, 7, 1], [1, 20, 7], [7, 1, 20], [20, 0, 8]):
+        lengths = torch.tensor(frames) * 256
+        found = inverse(latent, MelContext(mel, lengths))
+        for row, z, m, n in zip(found, latent, mel, frames):
+            assert row[256 * n :].abs().sum() == 0
+            if n:
+                alone = model.inverse(z[None, : 256 * n], m[None, :, :n])[0].detach()
+                assert decibels(row[: 256 * n], alone) > 90
+
+
+def test_a_latent_may_end_within_a_frame():
+    model = small("waveglow").eval()
+    latent, mel = inputs(5)
+    latent = latent[:, : 256 * 3 + 72]
+    found = CpuInverse(model)(latent, MelContext(mel))
+    assert decibels(found, reference(model, latent, mel)) > 100
+
+
+def test_the_result_is_not_overwritten_by_the_next(model):
+    inverse = CpuInverse(model)
+    latent, mel = inputs(6)
+    first = inverse(latent, MelContext(mel))
+    kept = first.clone()
+    inverse(-latent, MelContext(mel))
+    assert torch.equal(first, kept)
+
+
+def test_threads_are_left_as_they_were(model):
+    before = torch.get_num_threads()
+    latent, mel = inputs(30)
+    CpuInverse(model, n_threads=2)(latent, MelContext(mel))
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("worker", [0, 1])
+def test_an_error_in_one_thread_is_raised_and_the_next_call_works(model, worker, monkeypatch):
+    inverse = CpuInverse(model, n_threads=2)
+    latent, mel = inputs(200)
+    expected = inverse(latent, MelContext(mel))
+    layer = CpuInverse._layer
+
+    def broken(self, plan, i, step, j, w):
+        if w == worker and (i, j) == (1, 1):
+            raise MemoryError("no room")
+        layer(self, plan, i, step, j, w)
+
+    monkeypatch.setattr(CpuInverse, "_layer", broken)
+    with pytest.raises(MemoryError, match="no room"):
+        inverse(latent, MelContext(mel))
+    monkeypatch.undo()
+    assert torch.equal(inverse(latent, MelContext(mel)), expected)
+
+
+def test_what_it_does_not_know_is_refused():
+    with pytest.raises(ValueError, match="kernel_size is 5"):
+        CpuInverse(build("lapglow", n_flows=1, n_channels=8, kernel_size=5))
+    with pytest.raises(ValueError, match="SqueezeWave cannot be folded"):
+        CpuInverse(build("squeezewave", n_flows=2, n_channels=8, n_layers=2))
+    with pytest.raises(ValueError, match=r"dtype is torch\.float16"):
+        CpuInverse(small("lapglow"), torch.float16)

@@ -1,0 +1,183 @@
+"""The inverse of WaveGlow and LapGlow on a CPU: large matrix products, and one pass between each two."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from waveflow.inference import cpu_kernels as kernels
+from waveflow.inference.cpu_packing import CpuPacking, PackedStep
+from waveflow.inference.cpu_plan import Plan
+from waveflow.inference.folding import fold
+from waveflow.models import MelContext, MelFlow
+
+DTYPES = (torch.float32, torch.bfloat16)
+# Log-mels of speech lie about this in nepers; off it, a little precision is lost.
+CENTRE = -4.0
+# Fewer rows than this are not worth another thread.
+ROWS_PER_WORKER = 96
+
+
+class CpuInverse:
+    """A model's inverse, folded and packed.
+
+    Items of a batch lie one after another in time, farther apart than any convolution reaches, so that padding costs
+    nothing. Time is shared among threads, which wait for each other between layers.
+
+    The flow's own values, the hidden state and all sums are float32; what may be bfloat16 is the operands of the large
+    products and what they give.
+
+    Args:
+        model: A `WaveGlow` or `LapGlow`, float32; later changes of its weights do not reach the result.
+        dtype: Of the products, float32 or bfloat16.
+        n_threads: PyTorch's number unless given.
+
+    Raises:
+        ValueError: Another model, kernel size or dtype.
+    """
+
+    def __init__(self, model: MelFlow, dtype: torch.dtype = torch.float32, n_threads: int | None = None) -> None:
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype is {dtype}, the CPU's inverse takes one of {DTYPES}")
+        folded = fold(model)
+        sizes = {len(layer.taps) for step in folded.steps for layer in step.layers}
+        if sizes != {3}:
+            raise ValueError(f"kernel_size is {max(sizes)}, the CPU's inverse takes 3; use the backend 'reference'")
+        self.n_threads = n_threads or torch.get_num_threads()
+        self._folded, self._squeeze = folded, model.flow.steps[0]
+        self._n_group, self._hop_length = model.n_group, model.mel_config.hop_length
+        self._packing = CpuPacking(folded, CENTRE, dtype)
+        self._steps = [self._packing.step(step) for step in folded.steps]
+        self._reach = max(layer.dilation for step in folded.steps for layer in step.layers)
+        self._plan: tuple[int, Plan] | None = None
+        self._busy = threading.Lock()
+
+    @torch.no_grad()
+    def __call__(self, latent: Tensor, context: MelContext) -> Tensor:
+        """Map a latent to audio, float32 `(B, T)`, as `MelFlow.inverse`."""
+        lengths = [latent.shape[1]] * len(latent) if context.lengths is None else context.lengths.tolist()
+        n_frames = [-(-n // self._hop_length) for n in lengths]
+        margin, n_positions = self._folded.before + self._folded.after, self._packing.n_positions
+        gap = max(-(-self._reach // n_positions), margin)
+        starts = np.cumsum([0, *(n + gap for n in n_frames)]).tolist()
+        total = starts.pop() - gap
+        frames = torch.zeros(total + margin, context.mel.shape[1])
+        for mel, start, n in zip(context.mel.expand(len(latent), -1, -1), starts, n_frames):
+            if n:
+                frames[start : start + n + margin] = self._folded.frames(mel[None, :, :n])[0]
+
+        audio = torch.zeros_like(latent)
+        places = [(start * n_positions, n // self._n_group) for start, n in zip(starts, lengths)]
+        with self._busy:
+            plan = self._planned(total)
+            self._place(plan, latent, places)
+            features = frames.unfold(0, 1 + margin, 1).mT.flatten(1)
+            self._run(plan, self._packing.features(features))
+            vectors = self._unscaled(plan.latents[-1].tensor, features)
+            for row, (start, n) in zip(audio, places):
+                if n:
+                    row[: n * self._n_group] = self._squeeze.inverse(vectors[None, start : start + n].mT)[0]
+        return audio
+
+    def _planned(self, n_frames: int) -> Plan:
+        if self._plan is None or self._plan[0] != n_frames:
+            self._plan = None
+            n_workers = max(1, min(self.n_threads, n_frames * self._packing.n_positions // ROWS_PER_WORKER))
+            self._plan = n_frames, Plan(self._packing, self._steps, self._reach, n_frames, n_workers)
+        return self._plan[1]
+
+    def _place(self, plan: Plan, latent: Tensor, places: list[tuple[int, int]]) -> None:
+        """Put the latent's channels where the steps will look for them."""
+        ends = [start + n for start, n in places]
+        plan.gaps = list(zip(ends, [start for start, _ in places[1:]] + [plan.n_rows]))
+        plan.inside[:] = 1
+        for start, stop in plan.gaps:
+            plan.inside[start:stop] = 0
+            for x in plan.latents:
+                x.tensor[start:stop] = 0
+        widths = [len(self._steps[0].mix), *(step.early for step in self._steps)]
+        for row, (start, n) in zip(latent, places):
+            channels = row[: n * self._n_group].view(n, self._n_group).split(widths[::-1], dim=1)[::-1]
+            for x, part in zip(plan.latents, channels):
+                x.tensor[start : start + n, : part.shape[1]] = part
+
+    def _run(self, plan: Plan, features: Tensor) -> None:
+        n_threads, n_workers = torch.get_num_threads(), len(plan.rows)
+        # Made anew for each call: threads that wait would not survive a fork.
+        with ThreadPoolExecutor(n_workers, "waveflow") as pool:
+            done = [pool.submit(self._work, plan, features, worker) for worker in range(n_workers)]
+        # A thread that takes one for itself takes it for the threads still to be made, too.
+        torch.set_num_threads(n_threads)
+        errors = [future.exception() for future in done if future.exception()]
+        if errors:
+            self._plan = None
+            raise next((error for error in errors if not isinstance(error, threading.BrokenBarrierError)), errors[0])
+
+    @torch.no_grad()
+    def _work(self, plan: Plan, features: Tensor, worker: int) -> None:
+        torch.set_num_threads(1)
+        try:
+            for i, step in enumerate(self._steps):
+                self._start(plan, i, step, worker)
+                for j in range(len(step.layers)):
+                    if j % len(plan.told) == 0:
+                        self._tell(plan, step, j, features, worker)
+                        plan.barrier.wait()
+                    self._layer(plan, i, step, j, worker)
+                    plan.barrier.wait()
+                self._finish(plan, i, step, worker)
+        except BaseException:
+            plan.barrier.abort()
+            raise
+
+    def _start(self, plan: Plan, i: int, step: PackedStep, worker: int) -> None:
+        """The first hidden state, and an output that is nothing but its bias."""
+        first, last = plan.rows[worker]
+        half = len(step.start)
+        passing = plan.latents[i].tensor[first:last, step.passes : step.passes + half]
+        hidden = plan.hidden[0].tensor[self._reach :]
+        torch.addmm(step.start_bias, passing, step.start, out=hidden[first:last])
+        seen = plan.seen.tensor[self._reach :]
+        if step.narrow:
+            seen[first:last, 0], seen[first:last, 1 : 1 + half], seen[first:last, 1 + half :] = 1, passing, 0
+        for start, stop in plan.gaps:
+            outside = slice(max(first, start), max(first, min(last, stop)))
+            hidden[outside], seen[outside] = 0, 0
+        plan.outputs[i].tensor[first:last] = step.end_bias
+
+    def _tell(self, plan: Plan, step: PackedStep, j: int, features: Tensor, worker: int) -> None:
+        """Conditioning of layer j and of those after it for which there is room."""
+        first, last = plan.frames[worker]
+        for told, layer in zip(plan.told, step.layers[j:]):
+            torch.mm(features[first:last], layer.told, out=told.tensor.view(len(features), -1)[first:last])
+
+    def _layer(self, plan: Plan, i: int, step: PackedStep, j: int, worker: int) -> None:
+        layer, told, y = step.layers[j], plan.told[j % len(plan.told)].array, plan.outputs[i].array
+        source, target = plan.hidden[j % 2].array, plan.hidden[1 - j % 2].array
+        seen = plan.seen.array if step.narrow and j == 0 else source
+        d = layer.dilation
+        for tiles in plan.tiles(layer, worker):
+            kernels.values_at_points(seen, tiles.values.array, tiles.first, d, self._reach)
+            torch.bmm(tiles.values.tensor, layer.taps, out=tiles.products.tensor)
+            kernels.gate(tiles.products.array, told, layer.bias, tiles.gated.array, tiles.first, d)
+            torch.mm(tiles.gated.tensor.flatten(0, 1), layer.after, out=tiles.mixed.tensor.flatten(0, 1))
+            kernels.add_after(
+                source, tiles.mixed.array, layer.mix_bias, plan.inside, target, y, tiles.first, d, self._reach
+            )
+
+    def _finish(self, plan: Plan, i: int, step: PackedStep, worker: int) -> None:
+        """Undo the coupling and mix the channels."""
+        first, last = plan.rows[worker]
+        x = plan.latents[i]
+        kernels.uncouple(x.array[first:last], plan.outputs[i].array[first:last], step.changes, step.bound)
+        torch.mm(x.tensor[first:last], step.mix, out=plan.latents[i + 1].tensor[first:last, step.early :])
+
+    def _unscaled(self, vectors: Tensor, features: Tensor) -> Tensor:
+        if self._folded.gain is None:
+            return vectors
+        weight, bias = self._folded.gain
+        return vectors * torch.exp(-torch.addmm(bias, features, weight.T))
