@@ -138,24 +138,3 @@ def test_a_signal_saves_and_exits_cleanly_and_the_run_goes_on_to_the_same_weight
     assert checkpoint_of(stopped.train.out)["step"] < 12
     finish(command(stopped))
     assert torch.equal(weights_of(checkpoint_of(whole.train.out)), weights_of(checkpoint_of(stopped.train.out)))
-
-
-def test_a_rank_that_dies_is_restarted_by_torchrun_and_the_run_ends_as_without_it(pair):
-    whole, broken = pair(train={"steps": 12, "save_every": 3, "validate_every": 100})
-    two = ("--standalone", "--nproc-per-node", "2")
-    finish(command(whole, *torchrun(*two)))
-    process = subprocess.Popen(
-        command(broken, *torchrun(*two, "--max-restarts", "1")), env=environment(), stderr=subprocess.PIPE, text=True
-    )
-    wait_for(Path(broken.train.out) / "checkpoints" / "step-00000003", process)
-    os.kill(rank_of(process.pid), signal.SIGKILL)
-    said = process.communicate(timeout=240)[1]
-    assert process.returncode == 0, said
-    assert "going on from" in said
-    assert torch.equal(weights_of(checkpoint_of(whole.train.out)), weights_of(checkpoint_of(broken.train.out)))
-
-
-def rank_of(launcher: int) -> int:
-    """One of the processes that torchrun started, not the one that writes."""
-    ranks = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
-    return next(int(pid) for pid in ranks if b"\0RANK=1\0" in b"\0" + Path(f"/proc/{pid}/environ").read_bytes() + b"\0")
