@@ -117,9 +117,7 @@ def described(kernel: JITFunction, arguments: dict[str, Any]) -> str:
     return name if arguments["mix"] is not None else f"{name} (last)"
 
 
-def source_of(
-    kernel: JITFunction, arguments: dict[str, Any], options: dict[str, Any]
-) -> tuple[ASTSource, dict[str, Any]]:
+def source_of(kernel: JITFunction, arguments: dict[str, Any]) -> ASTSource:
     """What the just-in-time compiler would be given, had the kernel been launched."""
     signature, constants, attributes = {}, {}, {}
     for index, parameter in enumerate(kernel.params):
@@ -163,6 +161,7 @@ def resources(source: ASTSource, options: dict[str, Any], arch: str) -> dict[str
         "registers": registers,
         "spill_stores": stores,
         "spill_loads": loads,
+        "serialized": "instructions are serialized" in said,
         "shared": shared,
         "fits": shared <= limit,
         "blocks_per_sm": min(by_registers, whole // (shared + 1024), 64 // warps),
