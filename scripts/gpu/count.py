@@ -57,7 +57,7 @@ def operations(model: MelFlow) -> float:
     if not foldable(model):
         return count_gmac(fuse(model))
     folded = fold(model)
-    n_positions, _, n_features = folded.upsampling.shape
+    _, _, n_features = folded.upsampling.shape
     a_position = 0
     for step in folded.steps:
         c, half = step.start.shape
