@@ -64,26 +64,16 @@ def check_mel(mel: Any, config: MelConfig) -> None:
 
 def _check_range(mel: Tensor, config: MelConfig) -> None:
     """Refuse values of another logarithm, of no logarithm, or of a mel normalised in another way."""
-    full_scale, loudest = _full_scale(
-        config.sample_rate,
-        config.n_fft,
-        config.win_length,
-        config.n_mels,
-        config.f_min,
-        config.f_max,
-        config.norm,
-        config.mel_scale,
-        config.power,
-    )
+    full_scale, loudest = full_scale_of(config)
     # Extremes over every value, statistics over a sample of the frames.
     bands = torch.stack([mel.amin(-1), mel.amax(-1)], -1).reshape(-1, config.n_mels, 2)
-    lows, highs = _nepers(bands, config).unbind(-1)
+    lows, highs = nepers(bands, config).unbind(-1)
     low, high = float(lows.min()), float(highs.max())
     given = f"mel values from {float(mel.min()):.4g} to {float(mel.max()):.4g}"
     expected = f"log {config.log!r} with silence at {config.floor:.4g}"
 
     step = -(-mel.shape[-1] // SAMPLED_FRAMES)
-    values = _nepers(mel.reshape(-1, *mel.shape[-2:])[:SAMPLED_ITEMS, :, ::step], config)
+    values = nepers(mel.reshape(-1, *mel.shape[-2:])[:SAMPLED_ITEMS, :, ::step], config)
     likely = _likely_log(values, config, full_scale) if mel.shape[-1] >= ENOUGH_FRAMES else None
     if likely:
         raise ValueError(
@@ -100,7 +90,7 @@ def _check_range(mel: Tensor, config: MelConfig) -> None:
         )
 
 
-def _nepers(mel: Tensor, config: MelConfig) -> Tensor:
+def nepers(mel: Tensor, config: MelConfig) -> Tensor:
     """Mel values to ln of magnitude, whatever the convention; mel of shape `(..., n_mels, F)`."""
     mel = mel.float().cpu()
     mean, std = (torch.tensor(s or [d]).unsqueeze(-1) for s, d in ((config.mean, 0.0), (config.std, 1.0)))
@@ -124,6 +114,12 @@ def _likely_log(values: Tensor, config: MelConfig, full_scale: float) -> str | N
     return None
 
 
+def full_scale_of(config: MelConfig) -> tuple[float, float]:
+    """Nepers of a band whose every bin is a full-scale constant: the mean over bands, and the loudest."""
+    filterbank = (config.n_mels, config.f_min, config.f_max, config.norm, config.mel_scale)
+    return _full_scale(config.sample_rate, config.n_fft, config.win_length, *filterbank, config.power)
+
+
 @lru_cache(maxsize=32)
 def _full_scale(
     sample_rate: int,
@@ -136,7 +132,6 @@ def _full_scale(
     mel_scale: str,
     power: float,
 ) -> tuple[float, float]:
-    """Nepers of a band whose every bin is a full-scale constant: the mean over bands, and the loudest."""
     top = sample_rate / 2 if f_max is None else f_max
     gains = torchaudio.functional.melscale_fbanks(n_fft // 2 + 1, f_min, top, n_mels, sample_rate, norm, mel_scale)
     gains = gains.sum(0).clamp(min=1e-3).log() / power + math.log(win_length / 2)

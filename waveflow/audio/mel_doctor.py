@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from waveflow.audio.mel_check import HEADROOM, SPEECH_LEVEL, SPEECH_SPREAD, _full_scale, _nepers
+from waveflow.audio.mel_check import HEADROOM, SPEECH_LEVEL, SPEECH_SPREAD, full_scale_of, nepers
 from waveflow.audio.mel_config import MelConfig
 from waveflow.audio.mel_convert import obstacles
 
@@ -101,18 +101,8 @@ def _candidates(n_mels: int) -> dict[str, MelConfig]:
 
 def _score(mel: Tensor, config: MelConfig) -> float:
     """Log-likelihood, to a constant, of speech under a convention."""
-    full_scale, loudest = _full_scale(
-        config.sample_rate,
-        config.n_fft,
-        config.win_length,
-        config.n_mels,
-        config.f_min,
-        config.f_max,
-        config.norm,
-        config.mel_scale,
-        config.power,
-    )
-    levels = _nepers(mel, config)
+    full_scale, loudest = full_scale_of(config)
+    levels = nepers(mel, config)
     spread = float((levels - levels.mean(-1, keepdim=True)).std())
     median = float(levels.median()) - full_scale
     score = -0.5 * (_off(spread, SPEECH_SPREAD) ** 2 + _off(median, SPEECH_LEVEL) ** 2)
