@@ -141,7 +141,7 @@ def main() -> None:
         args.learning_rate,
         betas=(0.9, 0.98),
         weight_decay=1e-2,
-        fused=device.type == "cuda",
+        fused=True,
     )
     train, held_out = find_clips(args.data)
     clips = Clips(train, model.mel_config.sample_rate, args.segment, model.mel_config.n_fft // 2)

@@ -29,6 +29,7 @@ SIZES: dict[str, tuple[str, dict[str, Any]]] = {
     "waveglow-128": ("waveglow", {"n_channels": 128}),
     "waveglow-256": ("waveglow", {"n_channels": 256}),
     "waveglow-512": ("waveglow", {"n_channels": 512}),
+    "lapglow-tiny": ("lapglow", {"n_flows": 6, "n_channels": 80}),
     "lapglow-small": ("lapglow", {"n_flows": 6, "n_channels": 96}),
     "lapglow-base": ("lapglow", {}),
     "squeezewave-128l": ("squeezewave", {"n_group": 128, "n_channels": 256}),
