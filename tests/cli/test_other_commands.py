@@ -76,6 +76,10 @@ def test_info_describes_checkpoints_and_sizes(run, checkpoint):
     found = json.loads(out)
     assert found["model"] == "lapglow"
     assert found["config"]["mel"]["n_mels"] == 80
+    code, out, _ = run("info", checkpoint)
+    assert code == 0
+    assert f"{found['receptive_field']} samples" in out
+    assert "n_mels: 80" in out
     code, out, _ = run("info", "waveglow-256", "--json")
     assert code == 0
     found = json.loads(out)

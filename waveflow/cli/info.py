@@ -40,6 +40,32 @@ def info(
     if json:
         print(json_format.dumps(found, indent=2))
         return
-    from rich import print_json
+    _print(found)
 
-    print_json(data=found)
+
+def _print(found: dict) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    rate = found["config"]["mel"]["sample_rate"]
+    table = Table(box=None, show_header=False, title=found["model"], title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("parameters", f"{found['parameters'] / 1e6:.2f} M")
+    table.add_row("cost", f"{found['gmac_per_second']:.3g} GMAC per second of audio")
+    reach = found["receptive_field"]
+    table.add_row(
+        "receptive field", "unbounded" if reach is None else f"{reach} samples ({reach / rate:.3f} s) on each side"
+    )
+    for section in ("config", "metadata"):
+        for name, value in found[section].items():
+            table.add_row(*_row(name, value))
+    Console(markup=False).print(table)
+
+
+def _row(name: str, value: object) -> tuple[str, str]:
+    if isinstance(value, dict):
+        return name, "\n".join(f"{key}: {part}" for key, part in value.items() if part is not None)
+    if isinstance(value, list) and len(value) > 8:
+        return name, f"{len(value)}: {value[0]} ... {value[-1]}"
+    return name, str(value)

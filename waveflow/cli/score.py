@@ -54,7 +54,9 @@ def _print_table(scores: list) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("file", "flags")
+    table = Table(box=None)
+    table.add_column("file", overflow="fold")
+    table.add_column("flags")
     for name in ("seconds", "Hz", "peak", "nats/sample", "bits/sample"):
         table.add_column(name, justify="right")
     for row in sorted(scores, key=lambda s: s.bits):
