@@ -3,12 +3,16 @@ import shutil
 import pytest
 import torch
 from conftest import DATA
-from runs import SMALL, log_of
+from runs import SMALL, interrupt_after, log_of
 
 from waveflow.audio.io import write
-from waveflow.checkpoints import load
+from waveflow.checkpoints import fingerprint, load, read_adapter, save
 from waveflow.data.manifest import Manifest
+from waveflow.inference import load as load_vocoder
+from waveflow.models import build
+from waveflow.training import TrainingError
 from waveflow.training.finetune import finetune_config, speaker_corpus
+from waveflow.training.run import Run, build_model
 
 SHORT = [f"train.{name}={SMALL['train'][name]}" for name in ("device", "bf16", "validate_seconds", "listen")]
 SHORT += ["train.steps=4", "train.validate_every=2", "schedule.warmup=1", "data.segment=4096", "data.workers=0"]
@@ -83,3 +87,71 @@ def test_paths_with_odd_characters_reach_the_config(base, tmp_path):
 def test_a_mistake_in_the_settings_is_found_before_any_work(tmp_path, base):
     with pytest.raises(ValueError, match=r"did you mean 'train\.patience'"):
         finetune_config(base, tmp_path, tmp_path, overrides=["train.pateince=3"])
+
+
+@pytest.fixture
+def plain_base(tmp_path):
+    model = build(SMALL["model"], **SMALL["model_config"])
+    for parameter in model.parameters():
+        parameter.data += 0.01 * torch.randn_like(parameter)
+    return save(model, tmp_path / "base")
+
+
+def adapter_of(base, corpus, out, *overrides):
+    return finetune_config(base, corpus, out, overrides=[*SHORT, "finetune.rank=2", *overrides], adapter=True)
+
+
+def test_an_adapter_trains_on_top_of_the_base_and_is_merged_into_the_model(plain_base, corpus, run, tmp_path):
+    outcome, _ = run(adapter_of(plain_base, corpus, tmp_path / "voice", "train.patience=0"))
+    path = tmp_path / "voice" / "adapter.safetensors"
+    tensors, facts = read_adapter(path)
+    assert any(value.any() for name, value in tensors.items() if name.endswith((".up", ".by")))
+    assert facts["base"] == fingerprint(load(plain_base))
+    assert facts["metadata"]["training"]["steps"] == 4
+    voice, merged = load_vocoder(plain_base, adapter=path).model.state_dict(), load(outcome.model).state_dict()
+    assert all(torch.equal(voice[name], merged[name]) for name in voice)
+    assert any(not torch.equal(value, merged[name]) for name, value in load(plain_base).state_dict().items())
+
+
+def test_an_adapter_that_only_gets_worse_changes_nothing(plain_base, corpus, run, tmp_path, monkeypatch):
+    worse = iter((7.0, 8.0, 9.0))
+    monkeypatch.setattr("waveflow.training.loop.validate", lambda *_: {"bits": next(worse)})
+    outcome, _ = run(adapter_of(plain_base, corpus, tmp_path / "voice", "train.patience=1"))
+    assert (outcome.reason, outcome.step, outcome.bits) == ("no improvement", 2, 7.0)
+    before, after = load(plain_base).state_dict(), load(outcome.model).state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_an_interrupted_adapter_of_the_same_rank_goes_on_to_the_same_file(
+    plain_base, corpus, run, tmp_path, monkeypatch
+):
+    run(adapter_of(plain_base, corpus, tmp_path / "whole"))
+    with monkeypatch.context() as patch:
+        interrupt_after(2, patch)
+        assert run(adapter_of(plain_base, corpus, tmp_path / "parts"))[0].reason == "interrupted"
+    with pytest.raises(TrainingError, match="rank 2 then, 1 now"):
+        run(adapter_of(plain_base, corpus, tmp_path / "parts", "finetune.rank=1"))
+    run(adapter_of(plain_base, corpus, tmp_path / "parts"))
+    whole, parts = (read_adapter(tmp_path / name / "adapter.safetensors")[0] for name in ("whole", "parts"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_reversible_training_of_an_adapter_gives_the_same_file(plain_base, corpus, run, tmp_path):
+    run(adapter_of(plain_base, corpus, tmp_path / "plain"))
+    run(adapter_of(plain_base, corpus, tmp_path / "reversible", "train.reversible=true"))
+    plain, reversible = (read_adapter(tmp_path / n / "adapter.safetensors")[0] for n in ("plain", "reversible"))
+    for name in plain:
+        torch.testing.assert_close(plain[name], reversible[name], rtol=1e-2, atol=1e-3)
+
+
+def test_an_adapter_needs_a_base(small):
+    with pytest.raises(ValueError, match=r"give train\.init"):
+        build_model(small(finetune={"rank": 2}))
+
+
+def test_an_adapter_leaves_running_statistics_to_the_base(small):
+    model = build("squeezewave-128s", n_flows=1, n_layers=1, n_channels=8)
+    run = Run.start(small(finetune={"rank": 1}), model, torch.device("cpu"))
+    norms = [module for module in run.model.modules() if isinstance(module, torch.nn.BatchNorm1d)]
+    assert norms
+    assert not any(norm.training for norm in norms)

@@ -3,6 +3,7 @@
 from waveflow.checkpoints.atomic import atomic_directory
 from waveflow.checkpoints.convert import Conversion, convert
 from waveflow.checkpoints.errors import CheckpointError
+from waveflow.checkpoints.low_rank import apply_adapter, fingerprint, read_adapter, save_adapter
 from waveflow.checkpoints.native import load, read_facts, save
 from waveflow.checkpoints.proof import Proof, prove
 
@@ -10,10 +11,14 @@ __all__ = [
     "CheckpointError",
     "Conversion",
     "Proof",
+    "apply_adapter",
     "atomic_directory",
     "convert",
+    "fingerprint",
     "load",
     "prove",
+    "read_adapter",
     "read_facts",
     "save",
+    "save_adapter",
 ]

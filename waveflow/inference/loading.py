@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 
-from waveflow.checkpoints import native
+from waveflow.checkpoints import apply_adapter, native
 from waveflow.inference.vocoder import Vocoder
+from waveflow.nn import low_rank
 
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 DEFAULT_MODEL = "lapglow"
@@ -20,6 +21,7 @@ def load(
     device: torch.device | str = "auto",
     dtype: torch.dtype | None = None,
     backend: str = "auto",
+    adapter: str | os.PathLike[str] | None = None,
 ) -> Vocoder:
     """Load a vocoder.
 
@@ -29,14 +31,21 @@ def load(
         device: Where to run; `auto` is a GPU if there is one.
         dtype: Precision of synthesis; float32 unless given. Likelihoods are always computed in float32.
         backend: `reference` (plain PyTorch), `compile` (torch.compile), or `auto`.
+        adapter: A voice on top of the model: the `adapter.safetensors` of `waveflow finetune --adapter`. It is merged
+            into the weights, so that synthesis costs nothing more and `vocoder.save` writes a whole model.
 
     Raises:
-        ValueError: No such model, or a file that must be converted first.
+        ValueError: No such model, a file that must be converted first, or an adapter made for another base.
     """
     path = find_checkpoint(name_or_path)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Vocoder(native.load(path), device=device, dtype=dtype, backend=backend, name=path.name)
+    model = native.load(path)
+    if adapter is not None:
+        apply_adapter(model, adapter, str(path))
+        low_rank.merge(model)
+    name = path.name if adapter is None else f"{path.name} + {Path(adapter).stem}"
+    return Vocoder(model, device=device, dtype=dtype, backend=backend, name=name)
 
 
 def bundled_models() -> list[str]:

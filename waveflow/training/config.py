@@ -115,7 +115,8 @@ class LoopConfig:
         keep: Newest checkpoints that are kept, besides the best one.
         patience: Validations in a row without a new best after which the run ends; 0 runs to the end.
         init: Native checkpoint to start from instead of fresh weights.
-        trainable: Patterns of names of the weights that train, as `fnmatch` reads them.
+        trainable: Patterns of names of the weights that train, as `fnmatch` reads them; with `finetune.rank` of those
+            that get an update.
     """
 
     out: str = MISSING
@@ -140,6 +141,19 @@ class LoopConfig:
 
 
 @dataclass
+class FinetuneConfig:
+    """Low-rank adapters: small updates on top of `train.init`, whose own weights stay as they are.
+
+    Attributes:
+        rank: Of the update of each matrix that `train.trainable` chooses; 0 trains the weights themselves.
+        vectors: Let chosen biases and gains move too.
+    """
+
+    rank: int = 0
+    vectors: bool = True
+
+
+@dataclass
 class TrainConfig:
     """Everything that decides a training run.
 
@@ -154,6 +168,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     train: LoopConfig = field(default_factory=LoopConfig)
 
     @classmethod
@@ -224,6 +239,7 @@ _LOWEST = {
     "schedule.warmup": 0,
     "schedule.cooldown": 0,
     "objective.spectral_weight": 0,
+    "finetune.rank": 0,
     "train.steps": 1,
     "train.seed": 0,
     "train.accumulate": 1,

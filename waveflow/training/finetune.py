@@ -26,6 +26,9 @@ DEFAULTS = (
 )
 """What differs from training anew, for some minutes of speech; overrides come after these."""
 
+ADAPTER_DEFAULTS = ("finetune.rank=6", "optimizer.lr=2e-3")
+"""What differs besides for a low-rank adapter, whose factors begin small and take larger steps."""
+
 HELD_OUT = 0.1
 """Share of a speaker's recordings that decides when to stop."""
 
@@ -39,6 +42,7 @@ def finetune_config(
     *,
     recipe: str | Path | None = None,
     overrides: Sequence[str] = (),
+    adapter: bool = False,
 ) -> TrainConfig:
     """The config of a run that adapts a model to a corpus.
 
@@ -48,12 +52,13 @@ def finetune_config(
         out: Folder of the run.
         recipe: As in `compose`.
         overrides: Settings that differ from `DEFAULTS`, e.g. `train.trainable=["*.end.*"]`.
+        adapter: Train a low-rank adapter instead of the weights themselves.
 
     Raises:
         ValueError: The base is no native checkpoint, or a setting is wrong.
     """
     read_facts(base)
-    defaults = () if recipe else DEFAULTS
+    defaults = [*(() if recipe else DEFAULTS), *(ADAPTER_DEFAULTS if adapter else ())]
     config = compose(recipe, [*defaults, *overrides, "data.manifest=later", "train.out=later"])
     # Paths are set past Hydra, whose grammar gives a meaning to characters that a path may have.
     config.data.manifest, config.train.out, config.train.init = str(corpus), str(out), str(base)

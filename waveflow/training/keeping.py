@@ -5,16 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from waveflow.audio.io import replacing
-from waveflow.checkpoints import load, save
+from waveflow.audio.replacing import replacing
+from waveflow.checkpoints import apply_adapter, load, read_adapter, save, save_adapter
 from waveflow.checkpoints.native import read_facts
+from waveflow.nn import low_rank
 from waveflow.training.run import Run
 from waveflow.training.state import Checkpoints
 from waveflow.training.team import Team
 
 
 class Keeper:
-    """Writes and finds the files of a run: `checkpoints/`, `best/` and `model/` in `train.out`. Process 0 writes."""
+    """Writes and finds the files of a run: `checkpoints/`, `best/` and `model/` in `train.out`. Process 0 writes.
+
+    A run of low-rank updates has `best.safetensors` instead of `best/`, and `adapter.safetensors` beside `model/`,
+    which is the base with that adapter.
+    """
 
     def __init__(self, run: Run, team: Team) -> None:
         self.run, self.team = run, team
@@ -50,17 +55,42 @@ class Keeper:
 
     def judge(self, figures: dict[str, float]) -> None:
         """Take note of a validation, and keep the averaged weights where it is the best so far."""
-        if self.run.judge(figures) and self.team.leads:
+        if not self.run.judge(figures) or not self.team.leads:
+            return
+        if self.run.base:
+            self._save_adapter(self.out / "best.safetensors")
+        else:
             save(self.run.average.model, self.out / "best", metadata=self._history())
 
     def publish(self) -> Path:
         """Write the model that the run was for: the averaged weights; with early stopping, of the best validation."""
-        if self.team.leads and self.run.config.train.patience:
+        stops_early = self.run.config.train.patience
+        if self.team.leads and self.run.base:
+            self._publish_adapter(stops_early > 0)
+        elif self.team.leads and stops_early:
             best = self.out / "best"
             save(load(best), self.out / "model", metadata=read_facts(best)["metadata"])
         elif self.team.leads:
             save(self.run.average.model, self.out / "model", metadata=self._history())
         return self.out / "model"
+
+    def _publish_adapter(self, of_the_best: bool) -> None:
+        adapter = self.out / "adapter.safetensors"
+        if of_the_best:
+            with replacing(adapter) as file:
+                file.write((self.out / "best.safetensors").read_bytes())
+        else:
+            self._save_adapter(adapter)
+        model = load(self.run.config.train.init)
+        apply_adapter(model, adapter)
+        low_rank.merge(model)
+        save(model, self.out / "model", metadata=read_adapter(adapter)[1]["metadata"])
+
+    def _save_adapter(self, path: Path) -> None:
+        run = self.run
+        tensors = low_rank.updates(run.average.model)
+        name = Path(run.config.train.init).name
+        save_adapter(path, tensors, run.base, base_name=name, metadata=self._history())
 
     def _history(self) -> dict[str, Any]:
         run, settings = self.run, self.run.config.to_dict()

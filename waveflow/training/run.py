@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from waveflow.bijections import ActNorm
-from waveflow.checkpoints import load
+from waveflow.checkpoints import fingerprint, load
 from waveflow.data.dataset import SegmentDataset
 from waveflow.models import MelContext, MelFlow, build, config_to_dict, model_name
+from waveflow.nn import low_rank
 from waveflow.training.config import TrainConfig
 from waveflow.training.ema import WeightAverage
 from waveflow.training.errors import TrainingError
@@ -39,6 +40,7 @@ class Run:
         stale: Validations since.
         figures: Of the last validation.
         trained: Names of the weights that train.
+        base: `fingerprint` of what low-rank updates are made for; empty without them.
     """
 
     config: TrainConfig
@@ -51,21 +53,33 @@ class Run:
     stale: int = 0
     figures: dict[str, float] = field(default_factory=dict)
     trained: list[str] = field(default_factory=list)
+    base: str = ""
 
     @classmethod
     def start(cls, config: TrainConfig, model: MelFlow, device: torch.device) -> Run:
         """A run at step 0, on a device.
 
         Raises:
-            ValueError: No weight's name fits the patterns of `train.trainable`.
+            ValueError: No weight's name fits the patterns of `train.trainable`, or updates have no base.
         """
-        trained = choose_trainable(model, config.train.trainable)
+        rank, base = config.finetune.rank, ""
+        if rank:
+            base = fingerprint(model)
+            torch.manual_seed(config.train.seed)
+            low_rank.attach(model, rank, config.train.trainable, vectors=config.finetune.vectors)
+            trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+        else:
+            trained = choose_trainable(model, config.train.trainable)
         if config.train.reversible:
             make_reversible(model)
         if config.train.compile:
             model.compile()
         sigma = model.config.sigma if config.objective.sigma is None else config.objective.sigma
         objective = Objective(model, sigma).to(device).train()
+        for module in model.modules():
+            # Running statistics are no part of an update, so that with updates they stay those of the base.
+            if rank and isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
         optimizer = torch.optim.AdamW(
             [p for p in model.parameters() if p.requires_grad],
             config.optimizer.lr,
@@ -74,7 +88,8 @@ class Run:
             config.optimizer.weight_decay,
             fused=device.type == "cuda",
         )
-        return cls(config, model, objective, WeightAverage(model, config.train.ema), optimizer, trained=trained)
+        average = WeightAverage(model, config.train.ema)
+        return cls(config, model, objective, average, optimizer, trained=trained, base=base)
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -116,6 +131,8 @@ class Run:
             "config": self.config.to_dict(),
             "model_config": describe(self.model),
             "trained": self.trained,
+            "rank": self.config.finetune.rank,
+            "base": self.base,
             "step": self.step,
             "best_bits": self.best_bits,
             "stale": self.stale,
@@ -135,11 +152,17 @@ class Run:
         Raises:
             TrainingError: The state is of another model, or of other weights that train.
         """
-        for name, now in (("model_config", describe(self.model)), ("trained", self.trained)):
-            if state[name] != now:
+        facts = {
+            "model_config": describe(self.model),
+            "trained": self.trained,
+            "rank": self.config.finetune.rank,
+            "base": self.base,
+        }
+        for name, now in facts.items():
+            if state.get(name, 0 if name == "rank" else "") != now:
                 raise TrainingError(
                     f"{self.config.train.out} holds a run of another model or other trained weights "
-                    f"({_difference(state[name], now)}); go on with its settings, or choose another train.out"
+                    f"({_difference(name, state.get(name), now)}); go on with its settings, or choose another train.out"
                 )
         self.model.load_state_dict(state["model"])
         self.average.model.load_state_dict(state["average"])
@@ -155,6 +178,11 @@ class Run:
 def build_model(config: TrainConfig) -> MelFlow:
     """The model that a run starts from: fresh weights from the seed, or those of `train.init`."""
     if config.train.init is None:
+        if config.finetune.rank:
+            raise ValueError(
+                f"finetune.rank is {config.finetune.rank}, but an adapter needs the model below it; "
+                "give train.init=DIRECTORY"
+            )
         torch.manual_seed(config.train.seed)
         return build(config.model, **config.model_config)
     if config.model_config:
@@ -191,10 +219,12 @@ def describe(model: MelFlow) -> dict[str, Any]:
     return {"model": model_name(model), **config_to_dict(model.config)}
 
 
-def _difference(old: Any, new: Any) -> str:
+def _difference(name: str, old: Any, new: Any) -> str:
     if isinstance(old, dict):
         return ", ".join(_changes({"": old}, {"": new}))
-    return f"{len(old)} weights then, {len(new)} now"
+    if isinstance(old, list):
+        return f"{len(old)} weights then, {len(new)} now"
+    return f"{name} {old or 'none'} then, {new or 'none'} now"
 
 
 def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
