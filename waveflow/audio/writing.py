@@ -1,11 +1,9 @@
 """Writing sound files: 16 bit, 24 bit or float, without wrap-around, whole or not at all."""
 
-import errno
 import io
 import os
-import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,17 +13,10 @@ import torch
 from torch import Tensor
 
 from waveflow.audio.reading import AudioError, File, name_of
+from waveflow.audio.replacing import replacing
 
 _BITS = {"PCM_16": 16, "PCM_24": 24}
 _SUBTYPES = {"WAV": ("PCM_16", "PCM_24", "FLOAT"), "FLAC": ("PCM_16", "PCM_24")}
-_REMEDIES = {
-    errno.ENOSPC: "the disk is full; free some space or choose another folder",
-    errno.EDQUOT: "the disk quota is used up; free some space or choose another folder",
-    errno.EACCES: "no permission to write there; choose another folder",
-    errno.EROFS: "the file system is read-only; choose another folder",
-    errno.ENOENT: "the folder does not exist; create it first",
-    errno.ENOTDIR: "its folder is a file; choose another folder",
-}
 
 
 def write(
@@ -100,27 +91,6 @@ def writer(
                 file.close()
         if not written:
             raise AudioError(f"cannot write {name}: there are no samples")
-
-
-@contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """A file to write, which becomes `path` when the `with` block ends, or vanishes when an error ends it.
-
-    Raises:
-        OSError: Not writable or disk full; the message names `path`.
-    """
-    part = Path(path).with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with open(part, "xb") as file:
-            yield file
-        os.replace(part, path)
-    except BaseException as error:
-        with suppress(OSError):
-            part.unlink()
-        if isinstance(error, OSError) and error.filename in (None, str(part)):
-            reason = _REMEDIES.get(error.errno or 0, error.strerror)
-            raise OSError(error.errno, f"cannot write {os.fspath(path)}: {reason}") from error
-        raise
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from waveflow.audio.io import replacing
+from waveflow.audio.replacing import replacing
 from waveflow.data.cleaning import CleaningConfig
 from waveflow.data.discovery import Recording
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from waveflow.audio.io import replacing
+from waveflow.audio.replacing import replacing
 
 SPLITS = ("train", "validation", "test")
 NAME = "manifest.jsonl"

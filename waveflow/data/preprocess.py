@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from waveflow.audio.io import replacing
+from waveflow.audio.replacing import replacing
 from waveflow.data.cleaning import CleaningConfig, SetAside, clean_file
 from waveflow.data.discovery import Recording, find_recordings
 from waveflow.data.journal import Journal, fingerprint, target_of
