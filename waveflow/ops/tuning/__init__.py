@@ -70,9 +70,9 @@ def slug(device_name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", device_name.lower()).strip("-")
 
 
-def write(device_name: str, entries: dict[str, list[dict[str, Any]]]) -> Path:
-    """Store a device's own settings."""
-    path = FOLDER / f"{slug(device_name)}.json"
+def write(device_name: str, entries: dict[str, list[dict[str, Any]]], folder: Path | None = None) -> Path:
+    """Store a device's own settings, in the package unless a folder is given."""
+    path = (folder or FOLDER) / f"{slug(device_name)}.json"
     tables = [
         f' "{kernel}": [\n' + ",\n".join(f"  {json.dumps(entry)}" for entry in table) + "\n ]"
         for kernel, table in entries.items()

@@ -1,0 +1,198 @@
+"""Choose the kernels' tiles on this device by trying them, and keep the choice in the package.
+
+    python scripts/gpu/autotune.py --jobs 12
+
+First several processes compile and run every candidate, so that the one that measures finds it compiled. After each
+problem it writes waveflow/ops/tuning/<device>.json, which counts from then on, and benchmarks/autotune-<device>.json
+with every time. A configuration that does not compile, does not fit or disagrees with the reference is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import itertools
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import setting
+import torch
+
+from waveflow.inference.noise import batch_normal
+from waveflow.inference.packed import pack
+from waveflow.inference.planned import PlannedInverse
+from waveflow.models import MelContext
+from waveflow.ops import tuning
+
+LAYERS = [
+    {"BLOCK_T": block, "BLOCK_R": rows, "TMA": tma, "num_warps": warps, "num_stages": stages}
+    for (block, warps), rows, tma, stages in itertools.product(
+        [(32, 4), (64, 4), (64, 8), (128, 8)], [32, 64], [True, False], [3, 4]
+    )
+]
+COUPLINGS = [
+    {"BLOCK_L": block, "BLOCK_N": outputs, "BLOCK_K": 32, "num_warps": 4, "num_stages": stages}
+    for block, outputs, stages in itertools.product([16, 32, 64], [32, 64], [2, 3])
+]
+NARROW_COUPLINGS = [
+    {"BLOCK_L": block, "BLOCK_N": 16, "BLOCK_K": 16, "num_warps": warps, "num_stages": 2}
+    for block, warps in itertools.product([64, 128, 256], [4, 8])
+]
+LAPPED = [
+    {"BLOCK_F": block, "BLOCK_N": outputs, "BLOCK_K": 32, "num_warps": 4, "num_stages": stages}
+    for block, outputs, stages in itertools.product([16, 32, 64], [32, 64], [2, 3])
+]
+
+
+@dataclass
+class Job:
+    """One kernel of one model at one length, and what may be tried.
+
+    limit: Up to how many rows of an item the choice counts; None for all.
+    """
+
+    kernel: str
+    model: str
+    batch: int
+    n_frames: int
+    candidates: list[dict[str, Any]]
+    facts: dict[str, int]
+    limit: int | None
+    times: dict[str, float] = field(default_factory=dict)
+
+
+def jobs(dtype: torch.dtype, waveglow: str, lapglow: str, longest: int) -> Iterator[Job]:
+    """What is tuned, what matters most first."""
+    size = dtype.itemsize
+    lengths = [length for length in ((8, 862, None), (1, 431, 640), (1, 32, 48)) if length[0] * length[1] <= longest]
+    widths = {"waveglow-tiny": 8, "lapglow-tiny": 16, "lapglow": 192}
+    for name in (waveglow, lapglow):
+        for batch, n_frames, limit in lengths:
+            facts = {"channels": widths.get(name, 256), "size": size}
+            yield Job("wavenet_layer", name, batch, n_frames, LAYERS, facts, limit)
+    bands = 32 if lapglow in setting.TINY else 256
+    for batch, n_frames, limit in lengths:
+        yield Job("coupling_inverse", lapglow, batch, n_frames, COUPLINGS, {"channels": bands}, limit)
+        yield Job("lapped_inverse", lapglow, batch, n_frames, LAPPED, {}, limit)
+    batch, n_frames, _ = lengths[0]
+    yield Job("coupling_inverse", waveglow, batch, n_frames, NARROW_COUPLINGS, {}, None)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dtype", choices=["float16", "bfloat16"], default="bfloat16", help="stands for both")
+    parser.add_argument("--minutes", type=float, default=8.0, help="stop trying after this long")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that compile")
+    parser.add_argument("--share", type=int, nargs=2, metavar=("K", "N"), help="compile candidates K, K + N, ... alone")
+    parser.add_argument("--output", type=Path, default=setting.RESULTS)
+    parser.add_argument("--device", type=torch.device, default="cuda")
+    parser.add_argument("--waveglow", default="waveglow-256")
+    parser.add_argument("--lapglow", default="lapglow")
+    parser.add_argument("--longest", type=int, default=10**9, help="leave out problems of more frames")
+    parser.add_argument("--candidates", type=int, help="try no more than so many of each kernel")
+    options = parser.parse_args()
+    end = time.perf_counter() + 60 * options.minutes
+    dtype = setting.DTYPES[options.dtype]
+    todo = [*jobs(dtype, options.waveglow, options.lapglow, options.longest)]
+    for job in todo:
+        del job.candidates[options.candidates :]
+    if options.share:
+        compile_share(todo, dtype, options)
+        return
+    if options.jobs > 1:
+        compile_all(options)
+    for job in todo:
+        if time.perf_counter() > end:
+            print("time is up before", job.kernel, job.model, job.batch, job.n_frames)
+            break
+        problem = Problem(job, dtype, options.device)
+        for config in job.candidates:
+            took = problem.attempt(config) if time.perf_counter() < end else None
+            if took is not None:
+                job.times[json.dumps(config)] = took
+        best = min(job.times, key=job.times.get, default=None)
+        print(job.kernel, job.model, job.batch, job.n_frames, best, job.times.get(best), flush=True)
+        keep(todo, options)
+
+
+def keep(todo: list[Job], options: argparse.Namespace) -> None:
+    results = [
+        {"kernel": job.kernel, "model": job.model, "batch": job.batch, "frames": job.n_frames, "ms": job.times}
+        for job in todo
+        if job.times
+    ]
+    setting.write("autotune", options.device, {"jobs": results}, options.output)
+    folder = tuning.FOLDER if options.device.type == "cuda" else options.output
+    tuning.write(setting.device_name(options.device), chosen(todo), folder)
+
+
+def compile_all(options: argparse.Namespace) -> None:
+    """Share the candidates out among processes; one that breaks the device takes none of the others with it."""
+    settings = [f"--{name}={getattr(options, name)}" for name in ("device", "dtype", "waveglow", "lapglow", "longest")]
+    settings += [] if options.candidates is None else [f"--candidates={options.candidates}"]
+    command = [sys.executable, __file__, *settings, f"--minutes={options.minutes / 2}", "--share"]
+    workers = [subprocess.Popen([*command, str(k), str(options.jobs)]) for k in range(options.jobs)]
+    print("compiled by", len(workers), "processes, which ended with", [worker.wait() for worker in workers], flush=True)
+
+
+def compile_share(todo: list[Job], dtype: torch.dtype, options: argparse.Namespace) -> None:
+    end = time.perf_counter() + 60 * options.minutes
+    begin, step = options.share
+    first = 0
+    for job in todo:
+        problem = None
+        for i, config in enumerate(job.candidates, first):
+            if i % step == begin and time.perf_counter() < end:
+                problem = problem or Problem(job, dtype, options.device)
+                problem.attempt(config, seconds=0.0)
+        first += len(job.candidates)
+
+
+class Problem:
+    """One flow of a model, which has every kernel there is; its time varies with the kernel that is tried."""
+
+    def __init__(self, job: Job, dtype: torch.dtype, device: torch.device) -> None:
+        model = setting.model(job.model).to(device)
+        self.kernel, self.device, self.flow = job.kernel, device, pack(model, dtype)
+        self.flow.steps = self.flow.steps[:1]
+        n_samples = job.n_frames * model.mel_config.hop_length
+        self.context = MelContext(setting.speech(job.batch, job.n_frames, device))
+        self.latent = batch_normal([*range(job.batch)], 0, n_samples, device=device)
+        self.expected = PlannedInverse(self.flow, "reference")(self.latent, self.context)
+
+    def attempt(self, config: dict[str, Any], seconds: float = 0.2) -> float | None:
+        """Milliseconds with a configuration; None where it fails."""
+        with tuning.override(**{self.kernel: config}):
+            try:
+                # A new inverse: a recorded graph has the configuration of its recording.
+                inverse = PlannedInverse(self.flow, "triton")
+                if not setting.decibels(inverse(self.latent, self.context), self.expected) > 45:
+                    return None
+                run = functools.partial(inverse, self.latent, self.context)
+                return statistics.median(setting.clocked(run, self.device, seconds=seconds, least=3 if seconds else 1))
+            except Exception as error:
+                # Too many registers, too much shared memory, a shape that the compiler refuses: try another.
+                print(self.kernel, config, type(error).__name__, str(error).splitlines()[:1])
+                return None
+
+
+def chosen(done: list[Job]) -> dict[str, list[dict[str, Any]]]:
+    """The fastest of each job, in the order of lookup: short lengths first, narrower statements first."""
+    entries: dict[str, list[dict[str, Any]]] = {}
+    for job in sorted(done, key=lambda job: ("channels" not in job.facts, job.limit or 10**9)):
+        if job.times:
+            config = json.loads(min(job.times, key=job.times.get))
+            limit = {} if job.limit is None else {"rows": job.limit}
+            entries.setdefault(job.kernel, []).append({**job.facts, **limit, "config": config})
+    return entries
+
+
+if __name__ == "__main__":
+    main()

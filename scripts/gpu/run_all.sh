@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Everything that needs a GPU, in pieces of less than ten minutes; README.md beside this file says which, and when.
+# Results go to benchmarks/, and to the folder in OUT where that is set, after every piece and every row.
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+export PYTHONUNBUFFERED=1 PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+python=${PYTHON:-python3}
+jobs=${JOBS:-8}
+small=${SMALL:-} # set: a dry run on a CPU, with TRITON_INTERPRET=1
+benchmark=(scripts/gpu/benchmark.py)
+failed=0
+begun=$(mktemp)
+first_model=waveglow-256 second_model=lapglow peers=(vocos-like hifigan-v1) sizes=() long=8x10 longer=16x10
+if [ -n "$small" ]; then
+    first_model=waveglow-tiny second_model=lapglow-tiny peers=(vocos-like) sizes=(--size 1x0.02) long=1x0.02 longer=1x0.02
+    benchmark+=(--small --seconds 0)
+fi
+
+keep() {
+    [ -z "${OUT:-}" ] || find benchmarks waveflow/ops/tuning -name '*.json' -newer "$begun" -exec cp -f {} "$OUT"/ \;
+}
+
+# Run a command for at most so many seconds; what it wrote before it ended is kept, however it ended.
+within() {
+    local seconds=$1
+    shift
+    timeout "$seconds" "$python" "$@"
+    local status=$?
+    keep
+    [ $status -eq 0 ] || { echo "== ended with $status: $*" >&2; failed=1; }
+}
+
+piece() {
+    echo "== $1 $(date -u +%T)"
+    case $1 in
+    extension)
+        # Built for the device at hand alone, which halves the time.
+        within 240 -m pip install -q --no-build-isolation --no-deps --no-index ./cuda_ext ;;
+    tests)
+        within 240 -m pytest -q -n "$jobs" -p no:cacheprovider tests/ops tests/cuda_ext tests/inference/test_planned.py ;;
+    parity)
+        if [ -n "$small" ]; then
+            within 290 scripts/gpu/parity.py --model $second_model --dtype float16 --seconds 0.01 --backend reference
+        else
+            within 290 scripts/gpu/parity.py --jobs "$jobs"
+        fi ;;
+    autotune)
+        if [ -n "$small" ]; then
+            within 290 scripts/gpu/autotune.py --device cpu --waveglow $first_model --lapglow $second_model \
+                --longest 40 --candidates 1
+        else
+            within 290 scripts/gpu/autotune.py --jobs "$jobs" --minutes 4.5
+        fi ;;
+    benchmark)
+        within 120 "${benchmark[@]}" --model $second_model --minutes 1.8 "${sizes[@]}" --backend reference triton cuda
+        within 60 "${benchmark[@]}" --model "${peers[@]}" --minutes 0.8 "${sizes[@]}" --backend reference
+        within 240 "${benchmark[@]}" --model $first_model --minutes 3.6 "${sizes[@]}" --backend reference triton cuda ;;
+    compiled)
+        # Each in a process of its own, for the compiler may take longer than there is.
+        for model in $second_model "${peers[@]}"; do
+            within 120 "${benchmark[@]}" --model "$model" --backend max-autotune --dtype bfloat16 --size $long
+        done
+        within 300 "${benchmark[@]}" --model $first_model --backend max-autotune --dtype bfloat16 --size $long ;;
+    profile)
+        within 60 scripts/gpu/profile_inverse.py --model $first_model --size $long
+        within 60 scripts/gpu/profile_inverse.py --model $second_model --size $longer ;;
+    training)
+        if [ -e scripts/benchmark_train.py ]; then
+            within 240 scripts/benchmark_train.py
+        else
+            echo "scripts/benchmark_train.py is not here"
+        fi ;;
+    *)
+        echo "no piece is called $1; there are extension, tests, parity, autotune, benchmark, compiled, profile," \
+            "training" >&2
+        return 2 ;;
+    esac
+}
+
+[ $# -gt 0 ] || set -- extension tests parity autotune benchmark compiled profile training
+for name in "$@"; do
+    piece "$name" || failed=1
+done
+exit $failed
