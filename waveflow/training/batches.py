@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from waveflow.data.alignment import check_alignment
 from waveflow.data.dataset import Item, SegmentDataset
 from waveflow.data.sampling import StepSampler
 from waveflow.losses import RESOLUTIONS
@@ -27,7 +28,8 @@ def segments(config: TrainConfig, model: MelFlow) -> SegmentDataset:
     """The training items of a corpus, cut for a model.
 
     Raises:
-        ValueError: The corpus does not fit the model, or its recordings are shorter than a segment.
+        ValueError: The corpus does not fit the model, its recordings are shorter than a segment, or the mels made for
+            them lie some frames off.
     """
     data, unit = config.data, math.lcm(model.mel_config.hop_length, model.n_group)
     shortest = max(unit, max(RESOLUTIONS) // 2 + 1 if n_chosen(config) else 0, sum(model.mel_config.margins) // 2 + 1)
@@ -36,7 +38,7 @@ def segments(config: TrainConfig, model: MelFlow) -> SegmentDataset:
             f"data.segment={data.segment} is shorter than the spectra and frames of it; give at least "
             f"{-(-shortest // unit) * unit}, several times that to learn from"
         )
-    return SegmentDataset(
+    dataset = SegmentDataset(
         data.manifest,
         "train",
         data.segment // unit * unit,
@@ -49,6 +51,9 @@ def segments(config: TrainConfig, model: MelFlow) -> SegmentDataset:
         gain_share=0.0 if data.mels else data.gain_share,
         mels=data.mels,
     )
+    if data.mels is not None:
+        check_alignment(dataset.recordings)
+    return dataset
 
 
 def batches(dataset: Dataset[Item], config: TrainConfig, team: Team, first_step: int = 0) -> Iterator[list[Part]]:
