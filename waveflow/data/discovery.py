@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from waveflow.audio.io import SUFFIXES
+from waveflow.data.layouts import read_layout
 
 # Folders that say what is in them, not who speaks.
 _CONTAINERS = {"wav", "wavs", "audio", "flac", "clips"}
@@ -29,10 +30,10 @@ class Recording:
 def find_recordings(source: Path, speaker: str | None = None, skip: Path | None = None) -> list[Recording]:
     """All recordings of one source, sorted by id.
 
-    A folder with a `metadata.csv` (or such a file itself; `id|text` or `id|text|normalized text`, in UTF-8,
-    no quotes) gives those listed in it, from beside it or from its `wavs`. Any other folder is searched
-    through, hidden files aside. The speaker is the name of the folder, or of the first folder inside it that
-    is not called `wavs` or the like.
+    A folder with a `metadata.csv` (or such a file itself; `id|text` or `id|text|normalized text`, in UTF-8, no quotes)
+    gives those listed in it, from beside it or from its `wavs`. Folders laid out as VCTK, LibriTTS or Hi-Fi TTS bring
+    their speakers and texts. Any other folder is searched through, hidden files aside. The speaker is the name of the
+    folder, or of the first folder inside it that is not called `wavs` or the like.
 
     Args:
         source: Folder, or metadata file.
@@ -49,10 +50,22 @@ def find_recordings(source: Path, speaker: str | None = None, skip: Path | None 
     listing = source if source.is_file() else source / "metadata.csv"
     if source.is_file() and source.suffix.lower() not in (".csv", ".txt"):
         raise ValueError(f"{source} is a file, expected a folder of recordings or a metadata.csv")
-    found = _listed(listing, speaker) if listing.is_file() else _searched(source, speaker, skip)
+    found = (
+        _listed(listing, speaker)
+        if listing.is_file()
+        else _laid_out(source, speaker) or _searched(source, speaker, skip)
+    )
     if not found:
         raise ValueError(f"{source} holds no recordings ({', '.join(SUFFIXES)})")
     return sorted(found, key=lambda recording: (recording.id, str(recording.path)))
+
+
+def _laid_out(folder: Path, speaker: str | None) -> list[Recording]:
+    _, found = read_layout(folder) or ("", [])
+    return [
+        Recording(id if speaker is None else f"{speaker}/{id}", path if path.is_file() else None, speaker or own, text)
+        for id, path, own, text in found
+    ]
 
 
 def _searched(folder: Path, speaker: str | None, skip: Path | None) -> list[Recording]:
