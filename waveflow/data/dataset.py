@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from waveflow.audio.mel import MelConfig, MelSpectrogram
+from waveflow.data.cutting import SegmentCutter
 from waveflow.data.manifest import Manifest
 from waveflow.data.recordings import Recordings
 from waveflow.data.sampling import SegmentSampling
@@ -58,11 +59,16 @@ class Batch:
         return Batch(*(function(value) if isinstance(value, Tensor) else value for value in values))
 
 
-class _MelDataset(Dataset[Item]):
-    def __init__(self, manifest: Manifest, mel: MelConfig, mels: str | Path | None, cache_bytes: int) -> None:
-        self.recordings = Recordings(manifest, mel, mels, cache_bytes)
-        self.transform = MelSpectrogram(mel)
-        self.speakers: Sequence[str] = manifest.speakers
+class ItemDataset(Dataset[Item]):
+    """What all datasets of items have.
+
+    Attributes:
+        transform: The mel transform of the contract.
+        speakers: Names, in the order of the items' index.
+    """
+
+    transform: MelSpectrogram
+    speakers: Sequence[str]
 
     def collate(self, items: Sequence[Item]) -> Batch:
         """Stack items, the shorter ones padded with silence: the `collate_fn` of a DataLoader."""
@@ -82,6 +88,13 @@ class _MelDataset(Dataset[Item]):
             torch.tensor([item.speaker for item in items]),
             [item.id for item in items],
         )
+
+
+class _MelDataset(ItemDataset):
+    def __init__(self, manifest: Manifest, mel: MelConfig, mels: str | Path | None, cache_bytes: int) -> None:
+        self.recordings = Recordings(manifest, mel, mels, cache_bytes)
+        self.transform = MelSpectrogram(mel)
+        self.speakers = manifest.speakers
 
 
 class SegmentDataset(_MelDataset):
@@ -130,17 +143,13 @@ class SegmentDataset(_MelDataset):
     ) -> None:
         if mels is not None and (not aligned or gain_share):
             raise ValueError("paired mels fit the recording as it is; set aligned=True and gain_share=0 with mels")
-        if segment < 1:
-            raise ValueError(f"segment is {segment}, expected at least one sample")
-        self.segment, self.aligned = segment, aligned
-        self.gain_db, self.gain_share = tuple(gain_db), gain_share
-        self.n_frames = -(-segment // mel.hop_length) + frames_ahead
-        self.span = (self.n_frames - 1) * mel.hop_length + mel.n_fft
-        self._surplus = sum(mel.margins) - self.span
-
+        self.cutter = SegmentCutter(
+            segment, mel, aligned=aligned, frames_ahead=frames_ahead, gain_db=gain_db, gain_share=gain_share
+        )
+        last_begin = self.cutter.last_begin
         whole = (manifest if isinstance(manifest, Manifest) else Manifest.read(manifest)).split(split)
-        fitting = tuple(entry for entry in whole.entries if self._last_begin(entry.n_samples) >= 0)
-        self.left_out = [entry.id for entry in whole.entries if self._last_begin(entry.n_samples) < 0]
+        fitting = tuple(entry for entry in whole.entries if last_begin(entry.n_samples) >= 0)
+        self.left_out = [entry.id for entry in whole.entries if last_begin(entry.n_samples) < 0]
         if not fitting:
             longest = max(entry.n_samples for entry in whole.entries)
             raise ValueError(
@@ -156,10 +165,6 @@ class SegmentDataset(_MelDataset):
             seed,
         )
 
-    def _last_begin(self, n_samples: int) -> int:
-        """The last sample at which a segment can begin, so that its audio and frames lie in the recording."""
-        return min(n_samples - self.segment, n_samples + self._surplus)
-
     def __len__(self) -> int:
         return self.sampling.epoch_length
 
@@ -167,22 +172,12 @@ class SegmentDataset(_MelDataset):
         index, place, chance, level = self.sampling(item)
         entry = self.recordings.entry(index)
         audio = self.recordings.audio(index)
-        hop = self.recordings.mel.hop_length if self.aligned else 1
         speaker = self.speakers.index(entry.speaker)
-        last = self._last_begin(entry.n_samples) // hop
         if self.recordings.mels is not None:
-            mel = self.recordings.paired_mel(index)
-            begin = int(place * (min(last, mel.shape[-1] - self.n_frames) + 1))
-            mel = mel[:, begin : begin + self.n_frames]
-            return Item(audio[begin * hop : begin * hop + self.segment], mel, speaker, entry.id)
-        begin = int(place * (last + 1)) * hop
-        segment = audio[begin : begin + self.segment]
-        seen = self.transform.extend(audio)[begin : begin + self.span]
-        if chance < self.gain_share:
-            gain = 10 ** ((self.gain_db[0] + level * (self.gain_db[1] - self.gain_db[0])) / 20)
-            gain = min(gain, max(1.0, 1 / max(float(seen.abs().max()), 1e-9)))
-            segment, seen = segment * gain, seen * gain
-        return Item(segment, self.transform(seen, padded=True), speaker, entry.id)
+            cut = self.cutter.with_paired_mel(audio, self.recordings.paired_mel(index), place)
+        else:
+            cut = self.cutter.with_own_mel(audio, place, chance, level)
+        return Item(*cut, speaker, entry.id)
 
 
 class UtteranceDataset(_MelDataset):
