@@ -99,9 +99,11 @@ def nepers(mel: Tensor, config: MelConfig) -> Tensor:
 
 def _likely_log(values: Tensor, config: MelConfig, full_scale: float) -> str | None:
     """The logarithm under which the values are ordinary speech, where under the own one they are not."""
-    low, median, high = torch.quantile(values.flatten(), torch.tensor([0.01, 0.5, 0.99])).tolist()
     spread = float((values - values.mean(-1, keepdim=True)).std())
-    if OWN_SPREAD[0] < spread < OWN_SPREAD[1] or abs(high + low - 2 * median) > SPEECH_SKEW * (high - low):
+    if OWN_SPREAD[0] < spread < OWN_SPREAD[1]:
+        return None
+    low, median, high = torch.quantile(values.flatten(), torch.tensor([0.01, 0.5, 0.99])).tolist()
+    if abs(high + low - 2 * median) > SPEECH_SKEW * (high - low):
         return None
     for log, scale in LOG_SCALE.items():
         factor = LOG_SCALE[config.log] / scale
