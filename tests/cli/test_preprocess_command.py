@@ -48,3 +48,14 @@ def test_place_that_cannot_be_written_is_code_one(run, tmp_path):
     assert code == 1
     assert str(tmp_path / "file") in err
     assert "Traceback" not in err
+
+
+def test_shards_are_written_beside_the_corpus(run, tmp_path):
+    command = ("preprocess", DATA / "kathleen", "-o", tmp_path / "out", "--workers", 1, "--json")
+    code, out, err = run(
+        *command, "--validation", 0, "--test", 0, "--shards", tmp_path / "shards", "--shard-megabytes", 0.1
+    )
+    assert code == 0, err
+    facts = json.loads(out)["shards"]
+    assert facts["number"] == len(list((tmp_path / "shards").glob("train-*.tar"))) > 1
+    assert facts["left_out"] == []

@@ -32,6 +32,10 @@ def preprocess(
     seed: Annotated[int, typer.Option(help="Another number splits anew.")] = 0,
     speaker: Annotated[str | None, typer.Option(help="Name of the speaker, instead of the names of folders.")] = None,
     workers: Annotated[int, typer.Option(help="Processes; 0 takes all CPU cores.")] = 0,
+    shards: Annotated[
+        Path | None, typer.Option(help="Folder for the corpus in tar shards too, for training that streams it.")
+    ] = None,
+    shard_megabytes: Annotated[float, typer.Option(help="Size of a shard, at most.")] = 512,
     overwrite: Annotated[bool, typer.Option(help="Begin anew where settings changed.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -39,13 +43,18 @@ def preprocess(
 
     Run it again to add recordings, or to go on after an interruption.
 
+    The layouts of LJSpeech, VCTK, LibriTTS and Hi-Fi TTS are known; in other folders a speaker has a folder.
+
     Example: `waveflow preprocess LJSpeech-1.1 -o corpora/ljspeech --trim-db 40`
+
+    Example: `waveflow preprocess LibriTTS -o corpora/libritts --shards /mnt/shards/libritts`
     """
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from waveflow.data.cleaning import CleaningConfig
     from waveflow.data.preprocess import preprocess as run
+    from waveflow.data.shards import write_shards
 
     cleaning = CleaningConfig(sample_rate, min_seconds, max_seconds, trim_db, loudness, max_clipped)
     console = Console(stderr=True)
@@ -65,10 +74,23 @@ def preprocess(
                 overwrite=overwrite,
                 on_progress=lambda done, total: bar.update(task, completed=done, total=total),
             )
+            if shards is not None:
+                packing = bar.add_task("packing", total=None)
+                packed, left_out = write_shards(
+                    report.manifest,
+                    shards,
+                    megabytes=shard_megabytes,
+                    seed=seed,
+                    on_progress=lambda done, total: bar.update(packing, completed=done, total=total),
+                )
         except (OSError, RuntimeError) as error:
             complain(str(error))
             raise typer.Exit(1) from error
     facts = report.to_dict()
+    if shards is not None:
+        facts["shards"] = {"folder": str(shards), "number": len(packed.shards), "left_out": left_out}
+        for sentence in left_out:
+            complain(sentence)
     if as_json:
         print(json.dumps(facts, indent=2, ensure_ascii=False))
         return
@@ -76,6 +98,8 @@ def preprocess(
     print(f"{facts['kept']} of {facts['found']} recordings, {facts['hours']:.2f} hours, in {output / 'manifest.jsonl'}")
     print("; ".join(f"{name}: {part['clips']} clips" for name, part in facts["splits"].items()))
     print(f"set aside: {aside} (see {output / 'report.csv'})")
+    if shards is not None:
+        print(f"{len(packed.shards)} shards in {shards}; train on them with data.manifest={shards}")
     for note, count in facts["notes"].items():
         print(f"note: {count} {note}")
     for name in ("train", "validation"):

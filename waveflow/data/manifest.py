@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from waveflow.audio.replacing import replacing
 
@@ -89,7 +90,7 @@ class Manifest:
         entries = []
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             try:
-                entries.append(_entry(line))
+                entries.append(entry_of(json.loads(line)))
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{path}, line {number}: {error}; run `waveflow preprocess` again") from error
         if not entries:
@@ -135,10 +136,14 @@ class Manifest:
         return math.fsum(entry.duration for entry in self.entries) / 3600
 
 
-def _entry(line: str) -> Entry:
-    values = json.loads(line)
+def entry_of(values: Any) -> Entry:
+    """An entry from a line's JSON value.
+
+    Raises:
+        ValueError: It is no entry.
+    """
     if not isinstance(values, dict):
-        raise ValueError(f"expected a JSON object, found {line[:40]!r}")
+        raise ValueError(f"expected a JSON object, found {str(values)[:40]!r}")
     expected = {field.name: field.type for field in fields(Entry)}
     wrong = set(values) ^ set(expected)
     if wrong:

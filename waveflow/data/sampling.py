@@ -23,6 +23,7 @@ class SegmentSampling:
         balance: A speaker with `s` samples has a share proportional to `s ** balance`: 1 leaves the corpus as
             it is, 0 gives all speakers the same.
         seed: Another number deals anew.
+        epoch_length: Items of an epoch; as many as segments fit into the corpus unless given.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class SegmentSampling:
         speakers: Sequence[str],
         balance: float = 1.0,
         seed: int = 0,
+        epoch_length: int | None = None,
     ) -> None:
         samples = np.asarray(lengths, dtype=np.float64)
         _, speaker = np.unique(np.asarray(speakers), return_inverse=True)
@@ -39,7 +41,7 @@ class SegmentSampling:
         weights = samples * (total ** (balance - 1.0))[speaker]
         self.ends = np.cumsum(weights / weights.sum())
         self.weights = weights / weights.sum()
-        self.epoch_length = max(1, int(samples.sum()) // segment)
+        self.epoch_length = epoch_length or max(1, int(samples.sum()) // segment)
         self.seed = seed
 
     def __call__(self, item: int) -> tuple[int, float, float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 from waveflow.data.alignment import check_alignment
 from waveflow.data.dataset import Item, SegmentDataset
 from waveflow.data.sampling import StepSampler
+from waveflow.data.shards import is_sharded
+from waveflow.data.streaming import ShardDataset
 from waveflow.losses import RESOLUTIONS
 from waveflow.models import MelFlow
 from waveflow.training.config import TrainConfig
@@ -24,7 +27,7 @@ from waveflow.training.team import Team
 NoisyItem = tuple[Item, Tensor, Tensor | None]
 
 
-def segments(config: TrainConfig, model: MelFlow) -> SegmentDataset:
+def segments(config: TrainConfig, model: MelFlow) -> SegmentDataset | ShardDataset:
     """The training items of a corpus, cut for a model.
 
     Raises:
@@ -33,24 +36,26 @@ def segments(config: TrainConfig, model: MelFlow) -> SegmentDataset:
     """
     data, unit = config.data, math.lcm(model.mel_config.hop_length, model.n_group)
     shortest = max(unit, max(RESOLUTIONS) // 2 + 1 if n_chosen(config) else 0, sum(model.mel_config.margins) // 2 + 1)
-    if data.segment // unit * unit < shortest:
+    segment = data.segment // unit * unit
+    if segment < shortest:
         raise ValueError(
             f"data.segment={data.segment} is shorter than the spectra and frames of it; give at least "
             f"{-(-shortest // unit) * unit}, several times that to learn from"
         )
-    dataset = SegmentDataset(
-        data.manifest,
-        "train",
-        data.segment // unit * unit,
-        model.mel_config,
-        seed=config.train.seed,
-        balance=data.balance,
-        aligned=data.mels is not None,
-        frames_ahead=model.frames_ahead,
-        gain_db=data.gain_db,
-        gain_share=0.0 if data.mels else data.gain_share,
-        mels=data.mels,
-    )
+    how: dict[str, Any] = {
+        "seed": config.train.seed,
+        "balance": data.balance,
+        "aligned": data.mels is not None,
+        "frames_ahead": model.frames_ahead,
+        "gain_db": data.gain_db,
+        "gain_share": 0.0 if data.mels else data.gain_share,
+    }
+    if is_sharded(data.manifest):
+        if data.mels is not None:
+            raise ValueError(f"{data.manifest} is in shards, which hold no predicted mels; train on them with files")
+        places = {"window": data.window, "source": data.source, "cache": data.cache}
+        return ShardDataset(data.manifest, segment, model.mel_config, **places, **how)
+    dataset = SegmentDataset(data.manifest, "train", segment, model.mel_config, mels=data.mels, **how)
     if data.mels is not None:
         check_alignment(dataset.recordings)
     return dataset

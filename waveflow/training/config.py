@@ -16,7 +16,8 @@ class DataConfig:
     """Which recordings, and how items are cut from them.
 
     Attributes:
-        manifest: The corpus that `waveflow preprocess` wrote: its folder, or the manifest in it.
+        manifest: The corpus that `waveflow preprocess` wrote: its folder, or the manifest in it; or the folder that its
+            `--shards` wrote, which is streamed.
         segment: Samples of an item; rounded down to whole mel frames.
         batch_size: Items of one optimizer step, over all processes and accumulated parts.
         balance: A speaker with `s` samples comes in proportion to `s ** balance`: 1 leaves the corpus as it is, 0
@@ -25,6 +26,9 @@ class DataConfig:
         gain_share: Share of the items whose level is changed.
         mels: Folder of mels that an acoustic model predicted for the recordings, to train on instead of their own.
             These fit a recording as it is: levels stay, and items begin where a frame does.
+        source: Folder or http(s) address of the tar files of a corpus in shards, where they are not in its folder.
+        cache: Folder in which shards from an address are kept for a while, the newest `2 * window` of them.
+        window: Shards among which items are shuffled.
         workers: Reading processes for each training process; 0 reads in the training process.
         timeout: Seconds after which a reading process that gives nothing counts as hung; 0 waits for ever.
     """
@@ -36,6 +40,9 @@ class DataConfig:
     gain_db: list[float] = field(default_factory=lambda: [-12.0, 6.0])
     gain_share: float = 0.5
     mels: str | None = None
+    source: str | None = None
+    cache: str | None = None
+    window: int = 8
     workers: int = 2
     timeout: float = 300.0
 
@@ -230,6 +237,7 @@ SHAPES = ("cosine", "constant")
 _LOWEST = {
     "data.segment": 1,
     "data.batch_size": 1,
+    "data.window": 1,
     "data.workers": 0,
     "data.timeout": 0,
     "optimizer.lr": 0,

@@ -11,7 +11,7 @@ from torch import nn
 
 from waveflow.bijections import ActNorm
 from waveflow.checkpoints import fingerprint, load
-from waveflow.data.dataset import SegmentDataset
+from waveflow.data.dataset import ItemDataset
 from waveflow.models import MelContext, MelFlow, build, config_to_dict, model_name
 from waveflow.nn import low_rank
 from waveflow.training.config import TrainConfig
@@ -190,7 +190,7 @@ def build_model(config: TrainConfig) -> MelFlow:
     return load(config.train.init).requires_grad_(True)
 
 
-def initialize(model: MelFlow, dataset: SegmentDataset, batch_size: int) -> None:
+def initialize(model: MelFlow, dataset: ItemDataset, batch_size: int) -> None:
     """Let fresh ActNorms take their statistics from the first batch of the run, whole, the same on all processes."""
     if all(m.initialized for m in model.modules() if isinstance(m, ActNorm)):
         return
