@@ -2,35 +2,78 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from waveflow.audio.mel_check import check_mel
+from waveflow.inference.noise import batch_normal
+from waveflow.inference.streaming_memory import Memory
+from waveflow.inference.streaming_window import WindowedInverse
 
 if TYPE_CHECKING:
     from waveflow.inference.vocoder import Vocoder
+
+# Frames that a model with state takes at a time: fewer cost as much, more come late.
+FEWEST, MOST = 4, 32
+
+
+@dataclass
+class StreamState:
+    """All that a stream remembers; a shallow copy is a snapshot, for nothing in it is changed in place.
+
+    Attributes:
+        waiting: Frames that do not fill a block yet, `(n_mels, F)`; None before the first.
+        last: The last frame that was taken into account, `(n_mels, 1)`.
+        n_frames: Frames taken into account.
+        n_samples: Samples given out.
+        memory: What each layer keeps.
+    """
+
+    waiting: Tensor | None = None
+    last: Tensor | None = None
+    n_frames: int = 0
+    n_samples: int = 0
+    memory: Memory = field(default_factory=dict)
+
+    def copy(self) -> StreamState:
+        """A snapshot, from which a stream can go on: `stream.state = snapshot.copy()`."""
+        other = copy.copy(self)
+        other.memory = dict(self.memory)
+        return other
 
 
 class Stream:
     """Synthesise one utterance from mel frames as they come.
 
-    Audio of a frame is made once `lookahead` later frames are known, from a window that reaches as far back; frames
-    that no later window needs are forgotten. At the default lookahead, the model's receptive field, the audio is what
-    `vocoder(mel)` gives of the whole mel; with less it starts sooner and differs by what the missing frames would
-    have said.
+    A frame's audio is certain once the frames that can reach it are known, `look_ahead` of them beyond it. LapGlow,
+    WaveGlow, SqueezeWave and FloWaveNet then compute nothing twice: each layer keeps the past that it reaches. Other
+    models compute each block from a window of the mel. The audio differs from `vocoder(mel)` by float32 rounding,
+    and with `block` given it is the same to the bit for any chunking.
+
+    With less look-ahead the audio starts sooner. What is missing is then taken for a held last frame, computed for
+    each block on a copy of the state, and `look_ahead_error` tells what that costs.
 
     Args:
         vocoder: The vocoder.
         sigma: Standard deviation of the latent; the config's unless given.
         seed: Of the noise.
-        lookahead: Frames to wait for; the whole receptive field unless given.
-        block: Frames to synthesise at a time: more is cheaper, fewer is sooner.
+        look_ahead: Frames to wait for; as many as can matter unless given.
+        block: Frames to take at a time: more is cheaper, fewer is sooner. Unless given, models with state take what
+            has come, 4 to 32 frames, and all that the first audio needs at once; others take 32.
+
+    Attributes:
+        state: The `StreamState`; replace it to go back to a snapshot.
+        look_ahead: Frames it waits for.
+        stateful: Whether nothing is computed twice at full look-ahead.
 
     Raises:
-        ValueError: A lookahead below 0 or a block below 1.
-        TypeError: The model sees without limit, and no lookahead was given.
+        ValueError: A look-ahead below 0 or a block below 1.
+        TypeError: The model sees without limit, and no look-ahead was given.
     """
 
     def __init__(
@@ -39,51 +82,112 @@ class Stream:
         *,
         sigma: float | None = None,
         seed: int = 0,
-        lookahead: int | None = None,
-        block: int = 32,
+        look_ahead: int | None = None,
+        block: int | None = None,
     ) -> None:
+        streamed = vocoder.streamed
+        self.stateful = streamed is not None
+        self._block = block or (None if self.stateful else MOST)
+        if (look_ahead is not None and look_ahead < 0) or (block is not None and block < 1):
+            raise ValueError(f"look_ahead={look_ahead} and block={block}: expected at least 0 and 1 frames")
+        self._vocoder, self._seed = vocoder, seed
+        self._sigma = vocoder.config.sigma if sigma is None else sigma
         self._hop = vocoder.config.mel.hop_length
-        self.lookahead = -(-vocoder.model.receptive_field // self._hop) if lookahead is None else lookahead
-        if self.lookahead < 0 or block < 1:
-            raise ValueError(f"lookahead={lookahead} and block={block}: expected at least 0 and 1 frames")
-        self._vocoder, self._sigma, self._seed, self._block = vocoder, sigma, seed, block
-        self._mel: Tensor | None = None
-        self._first = 0  # index of the first frame still kept
-        self._done = 0  # frames whose audio was given out
+        self._streamed = streamed
+        self._windowed = None if self.stateful else WindowedInverse(vocoder, look_ahead)
+        whole = streamed.look_ahead if self.stateful else self._windowed.look_ahead
+        self.look_ahead = whole if look_ahead is None else min(look_ahead, whole)
+        self._held = whole - self.look_ahead
+        self.state = StreamState()
 
     @property
     def frames_waiting(self) -> int:
         """Frames received whose audio is still to come."""
-        return 0 if self._mel is None else self._first + self._mel.shape[-1] - self._done
+        state = self.state
+        waiting = 0 if state.waiting is None else state.waiting.shape[1]
+        return state.n_frames + waiting - state.n_samples // self._hop
 
     def push(self, mel: Tensor) -> Tensor:
         """Take more frames, `(n_mels, F)`, F may be 0; return the audio that is now certain, `(T,)`, T may be 0."""
+        return torch.cat([self._nothing(), *self.pieces(mel)])
+
+    def pieces(self, mel: Tensor) -> Iterator[Tensor]:
+        """As `push`, but each block's audio as soon as it is made; pieces may be empty."""
         if mel.dim() != 2:
             raise ValueError(f"a stream takes frames of one utterance, (n_mels, F), not shape {tuple(mel.shape)}")
-        if mel.shape[-1]:
-            check_mel(mel, self._vocoder.config.mel)
-            mel = mel.to(self._vocoder.device, torch.float32)
-            self._mel = mel if self._mel is None else torch.cat([self._mel, mel], dim=-1)
-        ready = (self.frames_waiting - self.lookahead) // self._block * self._block
-        return self._emit(ready)
+        if not mel.shape[1]:
+            return
+        check_mel(mel, self._vocoder.config.mel)
+        mel = mel.to(self._vocoder.device, torch.float32)
+        waiting = self.state.waiting
+        self.state.waiting = mel if waiting is None else torch.cat([waiting, mel], dim=1)
+        while n := self._ready():
+            waiting = self.state.waiting
+            self.state.waiting = waiting[:, n:]
+            yield self._advance(waiting[:, :n], end=False)
 
     def finish(self) -> Tensor:
         """Return the audio of all that is left, `(T,)`; the stream is then ready for the next utterance."""
-        audio = self._emit(self.frames_waiting)
-        self._mel, self._first, self._done = None, 0, 0
+        waiting = self.state.waiting
+        audio = self._nothing() if waiting is None else self._advance(waiting, end=True)
+        self.state = StreamState()
         return audio
 
-    def _emit(self, n_frames: int) -> Tensor:
-        pieces = [torch.zeros(0, device=self._vocoder.device)]
-        while n_frames > 0:
-            n = min(n_frames, self._block)
-            start, end = self._done - self._first, self._done - self._first + n
-            window = self._mel[None, :, : end + self.lookahead]
-            audio = self._vocoder.synthesize(window, self._first * self._hop, None, self._sigma, [self._seed])
-            pieces.append(audio[0, start * self._hop : end * self._hop])
-            self._done += n
-            n_frames -= n
-            # What lies behind by more than the lookahead can reach no later frame: models see as far back as ahead.
-            forget = max(0, self._done - self._first - self.lookahead)
-            self._mel, self._first = self._mel[:, forget:], self._first + forget
-        return torch.cat(pieces)
+    def _ready(self) -> int:
+        """How many of the frames that wait to take now."""
+        n = self.state.waiting.shape[1]
+        if self._block:
+            return self._block if n >= self._block else 0
+        most = max(MOST, self.look_ahead + FEWEST - self.state.n_frames)
+        return min(n, most) if n >= FEWEST else 0
+
+    def _nothing(self) -> Tensor:
+        return torch.zeros(0, device=self._vocoder.device)
+
+    def _advance(self, frames: Tensor, end: bool) -> Tensor:
+        state = self.state
+        if self._windowed:
+            audio = self._windowed(state.memory, frames, self._sigma, self._seed, end)
+        else:
+            audio = self._stateful(frames, end)
+        state.n_frames += frames.shape[1]
+        state.n_samples += len(audio)
+        return audio
+
+    def _stateful(self, frames: Tensor, end: bool) -> Tensor:
+        state = self.state
+        # With less than the whole look-ahead, samples were given out before they were certain.
+        certain = state.memory.get(self, 0)
+        audio = self._streamed(state.memory, frames, self._latent(state.n_frames, frames.shape[1]), end)
+        state.memory[self] = certain + len(audio)
+        if frames.shape[1]:
+            state.last = frames[:, -1:]
+        if self._held and not end:
+            total = state.n_frames + frames.shape[1]
+            supposed = state.last.expand(-1, self._held)
+            more = self._streamed(dict(state.memory), supposed, self._latent(total, self._held), False)
+            audio = torch.cat([audio, more])[: max(0, (total - self.look_ahead) * self._hop - certain)]
+        return audio[max(0, state.n_samples - certain) :]
+
+    def _latent(self, start: int, n_frames: int) -> Tensor:
+        noise = batch_normal([self._seed], start * self._hop, n_frames * self._hop, device=self._vocoder.device)
+        return self._sigma * noise[0]
+
+
+def look_ahead_error(
+    vocoder: Vocoder, mel: Tensor, look_ahead: int, *, seed: int = 0, block: int | None = None
+) -> float:
+    """How far a stream with less look-ahead is from the whole mel's audio, as signal to error in decibels.
+
+    Args:
+        vocoder: The vocoder.
+        mel: `(n_mels, F)`.
+        look_ahead: Frames.
+        seed: Of the noise.
+        block: As `Stream`'s.
+    """
+    stream = Stream(vocoder, seed=seed, look_ahead=look_ahead, block=block)
+    found = torch.cat([stream.push(mel), stream.finish()]).double()
+    expected = vocoder(mel, seed=seed).double()
+    error = (found - expected).square().sum().clamp_min(1e-30)
+    return (10 * torch.log10(expected.square().sum() / error)).item()

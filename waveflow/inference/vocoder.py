@@ -20,6 +20,7 @@ from waveflow.inference.fuse import fuse
 from waveflow.inference.noise import batch_normal, seeds_of
 from waveflow.inference.project import project as project_onto
 from waveflow.inference.streaming import Stream
+from waveflow.inference.streaming_flow import StreamedInverse, streamable
 from waveflow.losses import QUANTIZATION, bits_per_sample, log_likelihood
 from waveflow.models import MelContext, MelFlow
 
@@ -63,6 +64,11 @@ class Vocoder:
     def sample_rate(self) -> int:
         """Hz, of audio in and out."""
         return self.config.mel.sample_rate
+
+    @functools.cached_property
+    def streamed(self) -> StreamedInverse | None:
+        """The inverse that a stream computes piece by piece; None where the model has no such form."""
+        return StreamedInverse(self.model, self.dtype) if streamable(self.model) else None
 
     @functools.cached_property
     def _denoiser(self) -> Denoiser:
@@ -119,13 +125,11 @@ class Vocoder:
     def stream(self, mel_chunks: Iterable[Tensor], **settings: Any) -> Iterator[Tensor]:
         """Turn chunks of a mel, `(n_mels, F)` each, into chunks of audio `(T,)` as soon as they are certain.
 
-        Settings are those of `Stream`: `sigma`, `seed`, `lookahead`, `block`.
+        Settings are those of `Stream`: `sigma`, `seed`, `look_ahead`, `block`.
         """
         stream = Stream(self, **settings)
         for chunk in mel_chunks:
-            audio = stream.push(chunk)
-            if len(audio):
-                yield audio
+            yield from filter(len, stream.pieces(chunk))
         yield stream.finish()
 
     def mel(self, audio: Tensor) -> Tensor:
