@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ from waveflow.metrics.griffin_lim import griffin_lim
 from waveflow.models.cost import cost
 
 HELD_OUT = Path(__file__).with_name("heldout.txt")
+GRIFFIN_LIM = "Griffin-Lim, 60 iterations"
 FIGURES = {
     "nats": "nats/sample",
     "bits": "bits/sample",
@@ -51,20 +53,24 @@ def held_out_clips(data: Path, per_speaker: int) -> dict[str, list[Path]]:
     return {corpus: clips for corpus, clips in found.items() if clips}
 
 
-def measure(vocoder: Vocoder, clips: list[Path]) -> dict[str, dict[str, float]]:
-    """Mean figures of the model, of the model projected once, and of Griffin-Lim on the same mels."""
-    systems: dict[str, list[Clip]] = {"model": [], "model, project 1": [], "Griffin-Lim, 60 iterations": []}
+def measure(
+    vocoder: Vocoder, clips: list[Path], *, rounds: Sequence[int] = (0, 1, 3), griffin_lim_too: bool = True
+) -> dict[str, dict[str, float]]:
+    """Mean figures of the model after so many rounds of projection, and of Griffin-Lim on the same mels."""
+    systems: dict[str, list[Clip]] = {}
     transform = MelSpectrogram(evaluation_mel(vocoder.sample_rate))
     for number, path in enumerate(clips):
         audio, _ = io.read(path, sample_rate=vocoder.sample_rate)
         mel = vocoder.mel(audio)
         nats = (vocoder.log_prob(audio) / (len(audio) // vocoder.model.n_group * vocoder.model.n_group)).item()
         known = {"nats": nats, "bits": 15 - nats / torch.log(torch.tensor(2.0)).item()}
-        for project, system in ((0, "model"), (1, "model, project 1")):
+        for project in rounds:
+            system = f"model, project {project}" if project else "model"
             synthesis = vocoder(mel, seed=number, project=project)[: len(audio)]
-            systems[system].append(Clip(audio, synthesis, vocoder.sample_rate, known))
-        classic = griffin_lim(transform(audio), transform.config)[: len(audio)]
-        systems["Griffin-Lim, 60 iterations"].append(Clip(audio, classic, vocoder.sample_rate))
+            systems.setdefault(system, []).append(Clip(audio, synthesis, vocoder.sample_rate, known))
+        if griffin_lim_too:
+            classic = griffin_lim(transform(audio), transform.config)[: len(audio)]
+            systems.setdefault(GRIFFIN_LIM, []).append(Clip(audio, classic, vocoder.sample_rate))
     found = {}
     for system, pairs in systems.items():
         summary = evaluate_clips({str(i): lambda pair=pair: pair for i, pair in enumerate(pairs)}).summary()

@@ -1,0 +1,126 @@
+"""LapGlow's two passes arranged for training on a CPU: frames by bands, one matrix product where the model has many.
+
+The weights are the model's own, so that gradients land where an optimizer looks for them. Against `LapGlow.forward`
+and `LapGlow.inverse` under autocast:
+
+- tensors lie as `(B, L, C)`, so that every convolution is one matrix product over unfolded taps;
+- the mel is projected once for all steps and both passes;
+- weights are brought to half precision once for both passes;
+- one LU decomposition of each 1x1 gives its determinant and its inverse;
+- what is elementwise is compiled, where a compiler is at hand.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from waveflow.models.lapglow import LapGlow
+
+
+class InverseAndLogDet(torch.autograd.Function):
+    """Inverses `(N, C, C)` and log |det| `(N,)` of matrices `(N, C, C)`, from one decomposition."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, weight: Tensor) -> tuple[Tensor, Tensor]:
+        factors, pivots = torch.linalg.lu_factor(weight)
+        eye = torch.eye(weight.shape[-1], dtype=weight.dtype, device=weight.device).expand_as(weight)
+        inverse = torch.linalg.lu_solve(factors, pivots, eye)
+        ctx.save_for_backward(inverse)
+        return inverse, factors.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, of_inverse: Tensor, of_log_det: Tensor) -> Tensor:
+        (inverse,) = ctx.saved_tensors
+        turned = inverse.mT
+        return of_log_det[:, None, None] * turned - turned @ of_inverse @ turned
+
+
+def conditioner(x: Tensor, told: Tensor, weights: list[Tensor], dilations: tuple[int, ...]) -> Tensor:
+    """A WaveNet `(B, L, C_in)` to `(B, L, C_out)`; `told` is the projected mel `(B, L, 2 C n_layers)`."""
+    start, start_bias, end, end_bias, *layers = weights
+    h = F.linear(x, start, start_bias)
+    n_channels, skip = h.shape[-1], None
+    for i, dilation in enumerate(dilations):
+        taps, bias, after, after_bias = layers[4 * i : 4 * i + 4]
+        reach = taps.shape[1] // n_channels // 2 * dilation
+        padded = F.pad(h, (0, 0, reach, reach))
+        seen = torch.cat([padded[:, at : at + h.shape[1]] for at in range(0, 2 * reach + 1, dilation)], dim=2)
+        gate = F.linear(seen, taps, bias) + told[..., 2 * n_channels * i : 2 * n_channels * (i + 1)]
+        a, b = gate.chunk(2, dim=2)
+        out = F.linear(torch.tanh(a) * torch.sigmoid(b), after, after_bias)
+        if i < len(dilations) - 1:
+            residual, out = out.chunk(2, dim=2)
+            h = h + residual
+        skip = out if skip is None else skip + out
+    return F.linear(skip, end, end_bias)
+
+
+def couple(
+    x: Tensor, mix: Tensor, told: Tensor, weights: list[Tensor], dilations: tuple[int, ...], bound: float
+) -> tuple[Tensor, Tensor]:
+    """One step towards the latent; also the sum of its coupling's log-scales."""
+    a, b = (x @ mix.mT).chunk(2, dim=2)
+    t, log_s = conditioner(a.to(told.dtype), told, weights, dilations).to(a.dtype).chunk(2, dim=2)
+    log_s = bound * torch.tanh(log_s / bound)
+    return torch.cat([a, torch.exp(log_s) * b + t], dim=2), log_s.sum()
+
+
+def uncouple(
+    z: Tensor, unmix: Tensor, told: Tensor, weights: list[Tensor], dilations: tuple[int, ...], bound: float
+) -> Tensor:
+    """One step back."""
+    a, b = z.chunk(2, dim=2)
+    t, log_s = conditioner(a.to(told.dtype), told, weights, dilations).to(a.dtype).chunk(2, dim=2)
+    b = (b - t) * torch.exp(-bound * torch.tanh(log_s / bound))
+    return torch.cat([a, b], dim=2) @ unmix.mT
+
+
+class Passes:
+    """Both passes of a LapGlow over one batch, sharing what they have in common.
+
+    Args:
+        model: The model; unpadded batches only.
+        mel: `(B, n_mels, L)`.
+        dtype: Of the conditioners' products.
+        compiled: `couple` and `uncouple`, compiled or not.
+    """
+
+    def __init__(self, model: LapGlow, mel: Tensor, dtype: torch.dtype, compiled: tuple = (couple, uncouple)) -> None:
+        self.squeeze, scale, *chain = model.flow
+        self.couple, self.uncouple = compiled
+        self.dilations, self.bound = tuple(model.config.dilations), model.config.max_log_s
+        features = model.features(mel).mT
+        gain = scale.conditioner
+        self.log_gain = F.linear(features, gain.weight[..., 0], gain.bias)
+        nets = [coupling.conditioner for _, coupling in chain]
+        self.mix = torch.stack([mix.weight for mix, _ in chain])
+        self.unmix, self.log_abs_det = InverseAndLogDet.apply(self.mix)
+        context = torch.cat([net.context.weight[..., 0] for net in nets]).to(dtype)
+        bias = torch.cat([net.context.bias for net in nets]).to(dtype)
+        self.told = F.linear(features.to(dtype), context, bias).chunk(len(nets), dim=2)
+        self.weights = [[w.to(dtype) for w in _weights(net)] for net in nets]
+
+    def forward(self, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """Audio `(B, T)` to the latent `(B, L, n_bands)` and the batch's summed log_det, nats."""
+        x = self.squeeze(audio)[0].mT * self.log_gain.exp()
+        log_det = self.log_gain.sum() + self.log_abs_det.sum() * x.shape[0] * x.shape[1]
+        for mix, told, weights in zip(self.mix, self.told, self.weights):
+            x, changed = self.couple(x, mix, told, weights, self.dilations, self.bound)
+            log_det = log_det + changed
+        return x, log_det
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """The latent `(n, L, n_bands)` of the batch's first n items to audio `(n, T)`."""
+        n = len(z)
+        for unmix, told, weights in zip(self.unmix.flip(0), self.told[::-1], self.weights[::-1]):
+            z = self.uncouple(z, unmix, told[:n], weights, self.dilations, self.bound)
+        return self.squeeze.inverse((z * (-self.log_gain[:n]).exp()).mT)
+
+
+def _weights(net: torch.nn.Module) -> list[Tensor]:
+    found = [net.start.weight[..., 0], net.start.bias, net.end.weight[..., 0], net.end.bias]
+    for dilated, after in zip(net.dilated, net.res_skip):
+        found += [dilated.weight.permute(0, 2, 1).flatten(1), dilated.bias, after.weight[..., 0], after.bias]
+    return found

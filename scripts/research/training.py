@@ -1,0 +1,383 @@
+"""One training run of a LapGlow on a CPU or a GPU: settings, clips, steps, validation."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+
+from research.discriminator import SpectralDiscriminator, taken_for_real, told_apart
+from research.fast import Passes, couple, uncouple
+from research.muon import Muon
+from waveflow.audio.mel import MelSpectrogram
+from waveflow.checkpoints import native
+from waveflow.inference.project import project
+from waveflow.losses import SpectralLoss, bits_per_sample, dequantize, nats_per_sample
+from waveflow.models import MelFlow, build
+
+HELD_OUT = Path(__file__).parents[1] / "heldout.txt"
+SPEAKERS = ("ljspeech", "kathleen")
+
+
+@dataclass
+class Settings:
+    """What a run does; every row of the research table overrides some of these.
+
+    Attributes:
+        model: Name in the registry.
+        config: Overrides of its config.
+        start: Checkpoint directory to go on from; fresh weights unless given.
+        steps: Optimizer steps in all.
+        cooldown: Last steps, over which the rate falls to zero; all of them unless given.
+        warmup: First steps, over which it rises.
+        batch: Segments per step.
+        segment: Samples per segment.
+        optimizer: `adamw` or `muon`, the latter for the conditioners' matrices only.
+        rate: Learning rate.
+        ema: Decay of the average of the weights that is kept.
+        spectral: Weight of the spectral loss through the inverse, 0 for likelihood alone.
+        share: Part of the batch that is synthesised for it.
+        mel_weight: Further weight of the log-mel distance within the spectral loss.
+        projected: Weight, within the spectral loss, of the same distance after one mel projection.
+        adversarial: Weight of the verdicts of a discriminator that learns alongside, 0 for none.
+        matching: Weight, beside a verdict's, of the distance of the discriminator's activations.
+        sigma: Standard deviation of the latent drawn for it; the config's unless given.
+        augment: Change the level of half of the segments.
+        data_minutes: Use this much of each speaker only.
+        seed: Of weights and batches.
+        compiled: Compile what is elementwise.
+    """
+
+    model: str = "lapglow-base"
+    config: dict[str, Any] = field(default_factory=dict)
+    start: str | None = None
+    steps: int = 1000
+    cooldown: int | None = None
+    warmup: int = 100
+    batch: int = 16
+    segment: int = 16384
+    optimizer: str = "adamw"
+    rate: float = 8e-4
+    ema: float = 0.99
+    spectral: float = 0.3
+    share: float = 0.5
+    mel_weight: float = 0.0
+    projected: float = 0.0
+    adversarial: float = 0.0
+    matching: float = 2.0
+    sigma: float | None = None
+    augment: bool = True
+    data_minutes: float | None = None
+    seed: int = 0
+    compiled: bool = False
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate of a step, from 0."""
+        falling = (self.steps - step) / (self.cooldown or self.steps)
+        return self.rate * min(1.0, (step + 1) / max(self.warmup, 1), falling)
+
+
+class Clips:
+    """Recordings of several speakers in memory, as 16-bit integers, sampled evenly over speakers.
+
+    Args:
+        files: For each speaker, paths of clips at the model's rate.
+        segment: Samples of a training item.
+        margin: Real samples kept on each side of it, so that its mel is that of the whole recording.
+        minutes: Use no more than this of each speaker.
+        augment: Play half of the items at another level than recorded.
+    """
+
+    def __init__(
+        self,
+        files: dict[str, list[Path]],
+        sample_rate: int,
+        segment: int,
+        margin: int,
+        minutes: float | None = None,
+        augment: bool = True,
+    ) -> None:
+        self.segment, self.margin, self.augment = segment, margin, augment
+        self.speakers = []
+        for paths in files.values():
+            clips, left = [], math.inf if minutes is None else minutes * 60 * sample_rate
+            for path in paths:
+                audio, rate = soundfile.read(path, dtype="int16")
+                if rate != sample_rate:
+                    raise SystemExit(f"{path} is at {rate} Hz, expected {sample_rate}; resample the corpus first")
+                if left <= 0:
+                    break
+                left -= len(audio)
+                clips.append(np.pad(audio, margin))
+            clips = [c for c in clips if len(c) >= segment + 2 * margin]
+            if clips:
+                self.speakers.append(clips)
+        if not self.speakers:
+            raise SystemExit(f"no clip is as long as a segment of {segment} samples; give longer clips")
+        rms = [np.sqrt(np.mean([np.mean((c / 32768.0) ** 2) for c in clips])) for clips in self.speakers]
+        self.gains = [rms[0] / r for r in rms]
+
+    def batch(self, size: int, rng: np.random.Generator) -> Tensor:
+        """Draw `(size, segment + 2 margin)` float audio."""
+        rows = []
+        for i in range(size):
+            speaker = (i + int(rng.integers(len(self.speakers)))) % len(self.speakers)
+            clips = self.speakers[speaker]
+            lengths = np.array([len(c) for c in clips], dtype=np.float64)
+            clip = clips[rng.choice(len(clips), p=lengths / lengths.sum())]
+            start = int(rng.integers(len(clip) - self.segment - 2 * self.margin + 1))
+            audio = clip[start : start + self.segment + 2 * self.margin].astype(np.float32) / 32768
+            gain = self.gains[speaker]
+            if self.augment and rng.random() < 0.5:
+                gain *= 10 ** (rng.uniform(-12, 6) / 20)
+            gain = min(gain, 0.99 / max(np.abs(audio).max(), 1e-4))
+            rows.append(audio * np.float32(gain * rng.choice([-1, 1])))
+        return torch.from_numpy(np.stack(rows))
+
+
+def held_out_lines() -> list[str]:
+    """The lines of `scripts/heldout.txt` that name clips or speakers."""
+    return [line for line in HELD_OUT.read_text().splitlines() if line and not line.startswith("#")]
+
+
+def find_clips(data: Path) -> tuple[dict[str, list[Path]], list[Path]]:
+    """Training clips by speaker, and the held-out ones."""
+    held_out = held_out_lines()
+    train = {
+        speaker: [p for p in sorted((data / speaker).rglob("*.flac")) if str(p.relative_to(data)) not in held_out]
+        for speaker in SPEAKERS
+        if (data / speaker).is_dir()
+    }
+    validation = [data / line for line in held_out if line.startswith(SPEAKERS) and (data / line).is_file()]
+    if not validation:
+        raise SystemExit(f"no clip of {HELD_OUT} is in {data}; give the folder with ljspeech/ and kathleen/")
+    return train, validation
+
+
+@torch.no_grad()
+def validate(model: MelFlow, mel: MelSpectrogram, paths: list[Path]) -> dict[str, float]:
+    """Nats per sample, and log-mel L1 and PESQ of the resynthesis, by corpus, on held-out clips."""
+    from pesq import pesq
+    from torchaudio.functional import resample
+
+    found: dict[str, list[tuple[float, float, float]]] = {}
+    generator = torch.Generator().manual_seed(0)
+    for path in paths:
+        audio = torch.from_numpy(soundfile.read(path, dtype="float32")[0])[None]
+        audio = audio[:, : audio.shape[1] // model.n_group * model.n_group]
+        target = mel(audio)
+        nats = nats_per_sample(*model(dequantize(audio, generator), target)).item()
+        latent = model.config.sigma * torch.randn(audio.shape, generator=generator)
+        synthesis = model.inverse(latent, target).clamp(-1, 1)
+        distance = (mel(synthesis) - target).abs().mean().item()
+        pair = [resample(x[0], model.mel_config.sample_rate, 16000).numpy() for x in (audio, synthesis)]
+        found.setdefault(path.parts[-3], []).append((nats, distance, pesq(16000, *pair, "wb")))
+    return {
+        f"{corpus}/{name}": round(float(np.mean(column)), 4)
+        for corpus, rows in found.items()
+        for name, column in zip(("nats", "log_mel_l1", "pesq"), zip(*rows))
+    }
+
+
+class Run:
+    """A model in training, with everything that a later call needs to go on.
+
+    Args:
+        settings: What to do.
+        data: Folder with a folder of clips for each speaker.
+        out: Folder of the run, for `state.pt`, `log.jsonl` and `model/`.
+    """
+
+    def __init__(self, settings: Settings, data: Path, out: Path) -> None:
+        self.settings, self.out = settings, out
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "settings.json").write_text(json.dumps(dataclasses.asdict(settings), indent=2))
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.manual_seed(settings.seed)
+        model = native.load(settings.start) if settings.start else build(settings.model, **settings.config)
+        self.model = model.to(self.device).train()
+        averaging = torch.optim.swa_utils.get_ema_multi_avg_fn(settings.ema)
+        self.average = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=averaging)
+        self.mel = MelSpectrogram(model.mel_config).to(self.device)
+        self.spectral = SpectralLoss(self.mel).to(self.device)
+        self.optimizers = _optimizers(self.model, settings)
+        self.train_clips, self.held_out = find_clips(data)
+        margin = model.mel_config.n_fft // 2
+        self.clips = Clips(
+            self.train_clips,
+            model.mel_config.sample_rate,
+            settings.segment,
+            margin,
+            settings.data_minutes,
+            settings.augment,
+        )
+        self.passes = (couple, uncouple)
+        if settings.compiled:
+            self.passes = tuple(torch.compile(f, dynamic=False) for f in self.passes)
+        self.discriminator = SpectralDiscriminator().to(self.device) if settings.adversarial else None
+        if self.discriminator is not None:
+            found = self.discriminator.parameters()
+            self.judging = torch.optim.AdamW(found, settings.rate, betas=(0.8, 0.99), fused=True)
+        self.step, self.seconds = 0, 0.0
+        if (out / "state.pt").exists():
+            self._restore(torch.load(out / "state.pt", map_location=self.device, weights_only=True))
+
+    def train_step(self) -> dict[str, float]:
+        """One optimizer step; what it measured."""
+        settings = self.settings
+        rng = np.random.default_rng([settings.seed, self.step])
+        wide = self.clips.batch(settings.batch, rng).to(self.device)
+        margin, hop = self.clips.margin, self.model.mel_config.hop_length
+        audio = wide[:, margin : wide.shape[1] - margin]
+        target = self.mel(wide, padded=True)[..., : settings.segment // hop]
+        passes = Passes(self.model, target, torch.bfloat16, self.passes)
+        z, log_det = passes.forward(dequantize(audio))
+        nats = (log_det - z.square().sum() / 2) / z.numel() - 0.5 * math.log(2 * math.pi)
+        found, loss = {"nats": nats}, -nats
+        if settings.spectral:
+            n = max(1, round(settings.batch * settings.share))
+            sigma = self.model.config.sigma if settings.sigma is None else settings.sigma
+            synthesis = passes.inverse(sigma * torch.randn_like(z[:n]))
+            found["spectral"] = self._distance(synthesis, audio[:n], target[:n])
+            loss = loss + settings.spectral * found["spectral"]
+            if self.discriminator is not None:
+                found["told_apart"] = self._judge(synthesis.detach(), audio[:n])
+                judged = self.discriminator.requires_grad_(False)
+                found["verdict"] = taken_for_real(judged(audio[:n]), judged(synthesis), settings.matching)
+                loss = loss + settings.adversarial * found["verdict"]
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+            for group in optimizer.param_groups:
+                group["lr"] = settings.rate_at(self.step)
+        loss.backward()
+        found["grad_norm"] = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        self.step += 1
+        if torch.isfinite(found["grad_norm"]):
+            for optimizer in self.optimizers:
+                optimizer.step()
+            self.average.update_parameters(self.model)
+        return {name: value.item() for name, value in found.items()}
+
+    def _judge(self, made: Tensor, real: Tensor) -> Tensor:
+        """One step of the discriminator."""
+        judge = self.discriminator.requires_grad_(True)
+        loss = told_apart(judge(real), judge(made))
+        self.judging.zero_grad(set_to_none=True)
+        loss.backward()
+        self.judging.step()
+        return loss.detach()
+
+    def _distance(self, synthesis: Tensor, audio: Tensor, target: Tensor) -> Tensor:
+        settings = self.settings
+        distance = self.spectral(synthesis, audio)
+        if settings.mel_weight:
+            distance = distance + settings.mel_weight * (self.mel(synthesis) - self.mel(audio)).abs().mean()
+        if settings.projected:
+            moved = project(synthesis, target, self.mel)
+            distance = distance + settings.projected * self.spectral(moved, audio)
+        return distance
+
+    def train(self, until: int | None = None, validate_every: int = 0, tell: Callable[[str], None] = print) -> None:
+        """Train up to a step, the last unless given; state is kept every few minutes."""
+        until, last_kept = until or self.settings.steps, self.seconds
+        while self.step < until:
+            start = time.process_time()
+            found = self.train_step()
+            self.seconds += time.process_time() - start
+            if self.step % 50 == 0:
+                self.report({k: round(v, 4) for k, v in found.items()}, tell)
+            if self.seconds - last_kept > 180 or self.step == until:
+                self._keep()
+                last_kept = self.seconds
+            if validate_every and self.step % validate_every == 0 and self.step < until:
+                self.report(self.validate(), tell)
+        found = self.validate()
+        self.report(found, tell)
+        self.save(found)
+
+    def validate(self) -> dict[str, float]:
+        """Figures of the averaged weights on held-out clips."""
+        return validate(self.average.module.eval(), self.mel, self.held_out)
+
+    def report(self, row: dict[str, float], tell: Callable[[str], None]) -> None:
+        """Append to `log.jsonl`, with the step and the minutes of this process's work."""
+        line = json.dumps({"step": self.step, "minutes": round(self.seconds / 60, 2), **row})
+        tell(line)
+        with open(self.out / "log.jsonl", "a") as log:
+            log.write(line + "\n")
+
+    def save(self, found: dict[str, float]) -> None:
+        """Write the averaged weights to `model/`, with how they came about."""
+        settings, before = self.settings, {}
+        if settings.start:
+            before = native.read_facts(settings.start)["metadata"]
+        native.save(
+            self.average.module,
+            self.out / "model",
+            dtype=torch.float16,
+            metadata={
+                "data": {
+                    "LJSpeech 1.1": f"public domain, {len(self.train_clips.get('ljspeech', []))} clips",
+                    "Rhasspy kathleen": f"CC0 1.0, {len(self.train_clips.get('kathleen', []))} clips",
+                },
+                "held_out": held_out_lines(),
+                "steps": self.step + before.get("steps", 0),
+                "hours": round(self.seconds / 3600 + before.get("hours", 0), 2),
+                "device": self.device.type,
+                "batch": f"{settings.batch} x {settings.segment} samples",
+                "objective": f"likelihood + {settings.spectral} x spectral loss through the inverse"
+                + (f" + {settings.adversarial} x adversarial loss" if settings.adversarial else ""),
+                "optimizer": f"{settings.optimizer}, rate {settings.rate}",
+                "validation": found,
+                "bits": round(bits_per_sample(next(iter(found.values()))), 4),
+            },
+        )
+
+    def _keep(self) -> None:
+        path = self.out / "state.pt"
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        if self.discriminator is not None:
+            state["discriminator"] = self.discriminator.state_dict()
+            state["judging"] = self.judging.state_dict()
+        torch.save(state, path.with_suffix(".tmp"))
+        os.replace(path.with_suffix(".tmp"), path)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        for optimizer, kept in zip(self.optimizers, state["optimizers"]):
+            optimizer.load_state_dict(kept)
+        if self.discriminator is not None:
+            self.discriminator.load_state_dict(state["discriminator"])
+            self.judging.load_state_dict(state["judging"])
+        self.step, self.seconds = state["step"], state["seconds"]
+
+
+def _optimizers(model: MelFlow, settings: Settings) -> list[torch.optim.Optimizer]:
+    matrices: list[torch.nn.Parameter] = []
+    if settings.optimizer == "muon":
+        _, _, *chain = model.flow
+        matrices = [w for _, coupling in chain for w in coupling.conditioner.parameters() if w.dim() > 1]
+    elif settings.optimizer != "adamw":
+        raise ValueError(f"optimizer is {settings.optimizer!r}, expected 'adamw' or 'muon'")
+    taken = {id(w) for w in matrices}
+    others = [w for w in model.parameters() if id(w) not in taken]
+    adamw = torch.optim.AdamW(others, settings.rate, betas=(0.9, 0.98), weight_decay=1e-2, fused=True)
+    return [adamw, Muon(matrices, settings.rate)] if matrices else [adamw]

@@ -1,0 +1,130 @@
+"""The research bench: the fast passes are the model's, the optimizer does what it says, a row can be rerun."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import DATA
+
+from waveflow.models import build
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+
+
+@pytest.fixture(autouse=True)
+def scripts_are_importable(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    model = build("lapglow", n_flows=2, n_channels=16, dilations=[1, 2])
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.02 * torch.randn_like(weight))
+    return model
+
+
+def batch_of(model):
+    audio = 0.1 * torch.randn(3, 8 * model.n_group)
+    return audio, torch.randn(3, 80, 8) - 5
+
+
+def test_the_fast_passes_are_the_models(model):
+    from research.fast import Passes
+
+    audio, mel = batch_of(model)
+    passes = Passes(model, mel, torch.float32)
+    z, log_det = passes.forward(audio)
+    expected, each = model(audio, mel)
+    assert torch.allclose(z.flatten(1), expected, rtol=1e-4, atol=1e-5)
+    assert log_det.item() == pytest.approx(each.sum().item(), rel=1e-5)
+    latent = torch.randn_like(z[:2])
+    expected = model.inverse(latent.flatten(1), mel[:2])
+    assert (passes.inverse(latent) - expected).norm() <= 1e-4 * expected.norm()
+
+
+def test_the_fast_passes_have_the_models_gradients(model):
+    from research.fast import Passes
+
+    model = model.double()
+    audio, mel = (x.double() for x in batch_of(model))
+    latent = torch.randn(3, 8, model.n_group, dtype=torch.float64)
+
+    def gradients(z, log_det, synthesis):
+        loss = z.square().sum() - log_det.sum() + synthesis.abs().sum()
+        return torch.autograd.grad(loss, list(model.parameters()))
+
+    expected = gradients(*model(audio, mel), model.inverse(latent.flatten(1), mel))
+    passes = Passes(model, mel, torch.float64)
+    found = gradients(*passes.forward(audio), passes.inverse(latent))
+    for name, a, b in zip(dict(model.named_parameters()), found, expected, strict=True):
+        assert (a - b).norm() <= 1e-9 * b.norm(), name
+
+
+@pytest.mark.parametrize("shape", [(12, 20), (40, 8), (16, 4, 3)])
+def test_muon_moves_a_matrix_by_nearly_orthogonal_blocks(shape):
+    from research.muon import Muon, blocks
+
+    weight = torch.nn.Parameter(torch.zeros(shape))
+    weight.grad = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    Muon([weight], lr=1.0).step()
+    moved = blocks(weight.detach())
+    scale = 0.2 * max(moved.shape[-2:]) ** 0.5
+    singular = torch.linalg.svdvals(moved) / scale
+    assert singular.median() > 0.6
+    assert singular.max() < 1.4
+    assert (weight.detach() * weight.grad).sum() < 0
+
+
+def test_discriminators_learn_to_tell_noise_from_a_tone():
+    from research.discriminator import SpectralDiscriminator, taken_for_real, told_apart
+
+    torch.manual_seed(0)
+    judge = SpectralDiscriminator(resolutions=(256,), n_channels=8)
+    optimizer = torch.optim.Adam(judge.parameters(), 1e-2)
+    tone, noise = torch.sin(0.3 * torch.arange(4096.0)).repeat(2, 1), torch.randn(2, 4096)
+    losses = []
+    for _ in range(20):
+        losses.append(told_apart(judge(tone), judge(noise)))
+        optimizer.zero_grad()
+        losses[-1].backward()
+        optimizer.step()
+    assert losses[-1] < 0.5 * losses[0]
+    assert taken_for_real(judge(tone), judge(tone), 2.0) < taken_for_real(judge(tone), judge(noise), 2.0)
+
+
+def test_two_steps_of_a_variant_leave_a_row(tmp_path, monkeypatch):
+    from research import lapglow, training, variants
+
+    trial = {"model": "lapglow-tiny", "steps": 2, "batch": 2, "segment": 4096, "warmup": 1, "optimizer": "muon"}
+    trial |= {"projected": 1.0, "mel_weight": 1.0, "adversarial": 0.1}
+    monkeypatch.setitem(variants.VARIANTS, "trial", trial)
+    monkeypatch.setattr(training, "HELD_OUT", tmp_path / "heldout.txt")
+    (tmp_path / "heldout.txt").write_text("# one clip\nljspeech/wavs/LJ001-0008.flac\n")
+    rows = tmp_path / "rows.jsonl"
+    for what in ("train", "evaluate"):
+        arguments = ["lapglow.py", what, "trial", "--data", DATA, "--runs", tmp_path, "--rows", rows]
+        monkeypatch.setattr(sys, "argv", list(map(str, arguments)))
+        lapglow.main()
+    row = json.loads(rows.read_text())
+    assert (row["variant"], row["steps"]) == ("trial", 2)
+    assert row["changes"]["batch"] == 2
+    assert row["parameters"] == pytest.approx(2.47, abs=0.01)
+    assert {"nats", "pesq", "stoi", "mr_stft", "x_real_time"} <= row.keys()
+    assert len(lapglow.table([row])) == 3
+
+
+def test_clips_are_cut_to_the_minutes_asked_for_and_never_held_out_ones():
+    from research.training import Clips, find_clips
+
+    train, held_out = find_clips(DATA)
+    assert held_out
+    assert not set(held_out) & {path for paths in train.values() for path in paths}
+    files = {"held": held_out}
+    everything = Clips(files, 22050, 4096, 512)
+    little = Clips(files, 22050, 4096, 512, minutes=0.01)
+    assert len(little.speakers[0]) == 1 < len(everything.speakers[0])
