@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -12,13 +12,15 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import hydra
 import numpy as np
 import torch
-from families import FAMILIES, build
-from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
 from rich.progress import track
+from torch import Tensor
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import choose, fit, launch, markdown, new_figure, save_figure
+from families import FAMILIES, RATES, build
 from targets import TARGETS, Target, grid
 
 from waveflow import Flow
@@ -37,7 +39,7 @@ class Config:
         families: Flows, by the names in families.py.
         steps: Steps of Adam.
         batch_size: Fresh samples a step.
-        learning_rate: At the start; it falls to zero along a cosine.
+        learning_rate: At the start, times the family's `RATES`; it falls to zero along a cosine.
         n_test: Samples that are scored.
         seed: Of weights and data; the data are the same for every family.
         jobs: Trainings at a time, one core each.
@@ -48,7 +50,7 @@ class Config:
     families: list[str] = field(default_factory=lambda: [*FAMILIES])
     steps: int = 1000
     batch_size: int = 512
-    learning_rate: float = 5e-3
+    learning_rate: float = 1e-2
     n_test: int = 20000
     seed: int = 0
     jobs: int = 2
@@ -61,19 +63,11 @@ def train(target_name: str, family: str, config: Config) -> dict[str, Any]:
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
     target, flow = Target(target_name), Flow(StandardNormal(2), build(family))
-    optimizer = torch.optim.Adam(flow.parameters(), config.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
-    started = time.process_time()
-    for _ in range(config.steps):
-        loss = -flow.log_prob(target.sample(config.batch_size, generator)).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        # An inverse autoregression can blow up on one batch; without that batch training goes on.
-        if torch.nn.utils.clip_grad_norm_(flow.parameters(), 5.0).isfinite():
-            optimizer.step()
-        schedule.step()
-    seconds = time.process_time() - started
 
+    def loss(step: int) -> Tensor:
+        return -flow.log_prob(target.sample(config.batch_size, generator)).mean()
+
+    seconds = fit(flow.parameters(), loss, config.steps, config.learning_rate * RATES.get(family, 1.0))
     flow.eval()
     test = target.sample(config.n_test, torch.Generator().manual_seed(config.seed + 1))
     with torch.no_grad():
@@ -106,57 +100,42 @@ def train_all(config: Config) -> list[dict[str, Any]]:
 def table(rows: list[dict[str, Any]], config: Config) -> str:
     """Mean log-likelihood of fresh data, nats, families by densities, in Markdown; last the density itself."""
 
-    def line(name: str, cells: list[str]) -> str:
-        return f"| {name} | " + " | ".join(cells) + " |"
-
     def along(family: str, cell: Callable[[dict[str, Any]], str]) -> list[str]:
         return [cell(row) for row in rows if row["family"] == family]
 
-    lines = [line("family", [*config.targets, "parameters", "CPU s"]), "|---" * (len(config.targets) + 3) + "|"]
+    lines = []
     for family in config.families:
         own = [row for row in rows if row["family"] == family]
         mean_seconds = sum(row["seconds"] for row in own) / len(own)
-        cells = [*along(family, lambda row: f"{row['nats']:.3f}"), str(own[0]["parameters"]), f"{mean_seconds:.0f}"]
-        lines.append(line(family, cells))
-    lines.append(line("the density itself", [*along(config.families[0], lambda row: f"{row['truth']:.3f}"), "", ""]))
-    return "\n".join(lines) + "\n"
+        nats = along(family, lambda row: f"{row['nats']:.3f}")
+        lines.append([family, *nats, str(own[0]["parameters"]), f"{mean_seconds:.0f}"])
+    truth = along(config.families[0], lambda row: f"{row['truth']:.3f}")
+    lines.append(["the density itself", *truth, "", ""])
+    return markdown(["family", *config.targets, "parameters", "CPU s"], lines)
 
 
 def draw(target_name: str, config: Config) -> Path:
     """A picture of one density: its own and every family's above, samples below."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     target, place = Target(target_name), Path(config.out) / target_name
     own = target.log_prob(grid(N_PICTURE)).exp().view(N_PICTURE, N_PICTURE).numpy()
     columns = {"the density itself": (own, target.sample(N_SAMPLES, torch.Generator().manual_seed(1)).numpy())}
     for family in config.families:
         stored = np.load(place / f"{family}.npz")
         columns[family] = stored["density"], stored["samples"]
-    figure, axes = pyplot.subplots(2, len(columns), figsize=(2 * len(columns), 4.3), squeeze=False)
+    figure, axes = new_figure(2, len(columns), 2 * len(columns), 4.3)
     for (name, (density, samples)), (above, below) in zip(columns.items(), axes.T):
         above.imshow(density.T, origin="lower", extent=(-4, 4, -4, 4), vmin=0, vmax=own.max(), cmap="magma")
         below.plot(*samples.T, ",", color="black", alpha=0.5)
         above.set_title(name, fontsize=9)
         for axis in (above, below):
             axis.set(xlim=(-4, 4), ylim=(-4, 4), aspect="equal", xticks=[], yticks=[])
-    figure.tight_layout(pad=0.4)
-    path = Path(config.out) / f"{target_name}.png"
-    figure.savefig(path, dpi=90)
-    pyplot.close(figure)
-    return path
+    return save_figure(figure, Path(config.out) / f"{target_name}.png")
 
 
-@hydra.main(config_path=".", config_name="config", version_base="1.3")
-def main(composed: Any) -> None:
+def main(config: Config) -> None:
     """Train, print the table, draw the pictures."""
-    config: Config = OmegaConf.to_object(composed)
-    for given, known in ((config.targets, TARGETS), (config.families, FAMILIES)):
-        unknown = [name for name in given if name not in known]
-        if unknown:
-            raise SystemExit(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}")
+    choose(config.targets, TARGETS)
+    choose(config.families, FAMILIES)
     text = table(train_all(config), config)
     (Path(config.out) / "table.md").write_text(text)
     print(text)
@@ -164,7 +143,5 @@ def main(composed: Any) -> None:
         print(draw(name, config))
 
 
-ConfigStore.instance().store("densities", Config)
-
 if __name__ == "__main__":
-    main()
+    launch(main, Config, Path(__file__).resolve().parent)
