@@ -13,7 +13,7 @@ import torch
 from conftest import DATA
 
 from waveflow.audio import io
-from waveflow.data import preprocess as module
+from waveflow.data import runners as module
 from waveflow.data.cleaning import CleaningConfig
 from waveflow.data.manifest import Manifest
 from waveflow.data.preprocess import preprocess

@@ -36,6 +36,9 @@ def preprocess(
         Path | None, typer.Option(help="Folder for the corpus in tar shards too, for training that streams it.")
     ] = None,
     shard_megabytes: Annotated[float, typer.Option(help="Size of a shard, at most.")] = 512,
+    runner: Annotated[
+        str, typer.Option(help="local, or ray: Ray Data on this machine, or on the cluster of RAY_ADDRESS.")
+    ] = "local",
     overwrite: Annotated[bool, typer.Option(help="Begin anew where settings changed.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -71,6 +74,7 @@ def preprocess(
                 seed=seed,
                 speaker=speaker,
                 workers=workers or os.cpu_count() or 1,
+                runner=runner,
                 overwrite=overwrite,
                 on_progress=lambda done, total: bar.update(task, completed=done, total=total),
             )

@@ -3,23 +3,18 @@
 import csv
 import io as textio
 import json
-import multiprocessing
 import os
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from waveflow.audio.replacing import replacing
-from waveflow.data.cleaning import CleaningConfig, SetAside, clean_file
+from waveflow.data import runners
+from waveflow.data.cleaning import CleaningConfig
 from waveflow.data.discovery import Recording, find_recordings
-from waveflow.data.journal import Journal, fingerprint, target_of
+from waveflow.data.journal import Journal, target_of
 from waveflow.data.manifest import SPLITS, Entry, Manifest, split_of
 
 
@@ -77,6 +72,7 @@ def preprocess(
     seed: int = 0,
     speaker: str | None = None,
     workers: int = 1,
+    runner: str = "local",
     overwrite: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Report:
@@ -95,6 +91,8 @@ def preprocess(
         seed: Another number splits anew.
         speaker: Name for the speaker of all recordings, instead of folder names.
         workers: Processes; above 1, a script must guard its main part with `if __name__ == "__main__"`.
+        runner: `local` for processes on this machine, `ray` for Ray Data, here or on the cluster of RAY_ADDRESS; the
+            corpus is the same.
         overwrite: Begin anew where `out` holds a corpus made with other settings, instead of refusing.
         on_progress: Called with the numbers of recordings done and of all.
 
@@ -112,7 +110,7 @@ def preprocess(
     with Journal(out, cleaning, overwrite) as journal:
         todo = [recording for recording in unique if not journal.holds(recording)]
         done = len(recordings) - len(todo)
-        for record in _clean_all(todo, out, cleaning, workers):
+        for record in runners.run(runner, todo, out, cleaning, workers):
             journal.add(record)
             done += 1
             if on_progress:
@@ -174,56 +172,3 @@ def _unique(recordings: Iterable[Recording]) -> tuple[list[Recording], list[Reje
         else:
             first[recording.id] = recording
     return list(first.values()), rejected
-
-
-def _clean_one(recording: Recording, out: Path, cleaning: CleaningConfig) -> dict[str, Any]:
-    assert recording.path is not None
-    target = out / target_of(recording.id)
-    record: dict[str, Any] = {"id": recording.id, "source": fingerprint(recording.path)}
-    try:
-        made = clean_file(recording.path, target, cleaning)
-    except SetAside as error:
-        target.unlink(missing_ok=True)
-        return {**record, "reason": error.reason, "detail": error.detail}
-    return {**record, **asdict(made), "bytes": target.stat().st_size}
-
-
-def _clean_all(
-    recordings: Sequence[Recording], out: Path, cleaning: CleaningConfig, workers: int
-) -> Iterator[dict[str, Any]]:
-    if min(workers, len(recordings)) <= 1:
-        for recording in recordings:
-            yield _clean_one(recording, out, cleaning)
-        return
-    context = multiprocessing.get_context("spawn")  # a fork would copy the locks of torch's threads
-    pool = ProcessPoolExecutor(min(workers, len(recordings)), context, initializer=_start_worker)
-    pending: set[Any] = set()
-    try:
-        for recording in recordings:
-            if len(pending) >= 4 * workers:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
-            pending.add(pool.submit(_clean_one, recording, out, cleaning))
-        while pending:
-            done, pending = wait(pending, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in done)
-    except BrokenProcessPool as error:
-        raise RuntimeError(
-            "a worker process was killed, most likely for lack of memory; "
-            "start again with fewer workers to go on from here"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    torch.set_num_threads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A pool's processes wait for ever for a parent that was killed; these do not."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
