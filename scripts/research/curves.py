@@ -1,0 +1,79 @@
+"""Draw what held-out figures became over the core minutes of training, and fit how they go on.
+
+    python scripts/research/curves.py collect runs/lapglow runs/tiny
+    python scripts/research/curves.py draw docs/research/lapglow-curves.png
+
+`collect` takes the validations out of the logs of runs into `benchmarks/research_lapglow_curves.jsonl`. `draw` draws
+them, and prints for each run the change per doubling of its core minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+CURVES = Path(__file__).parents[2] / "benchmarks" / "research_lapglow_curves.jsonl"
+FIGURES = {"ljspeech/nats": "nats per sample", "ljspeech/pesq": "PESQ", "ljspeech/log_mel_l1": "log-mel L1"}
+
+
+def collect(runs: list[Path]) -> list[dict[str, Any]]:
+    """The validations of runs, each named after its folder."""
+    rows = []
+    for run in runs:
+        for line in (run / "log.jsonl").read_text().splitlines():
+            row = json.loads(line)
+            if "ljspeech/nats" in row:
+                rows.append({"run": run.name, **row})
+    return rows
+
+
+def per_doubling(points: list[tuple[float, float]]) -> float:
+    """Slope of a least-squares line over the logarithm to base 2 of the minutes."""
+    x = [math.log2(minutes) for minutes, _ in points]
+    y = [value for _, value in points]
+    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
+    return sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y)) / sum((a - mean_x) ** 2 for a in x)
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """One panel a figure, one line a run."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, len(FIGURES), figsize=(11, 3.2), layout="constrained")
+    for panel, (name, label) in zip(panels, FIGURES.items()):
+        for run in dict.fromkeys(row["run"] for row in rows):
+            points = [(row["minutes"], row[name]) for row in rows if row["run"] == run]
+            panel.plot(*zip(*points), marker="o", markersize=3, label=run)
+        panel.set(xscale="log", xlabel="core minutes", title=f"{label}, 7 held-out LJSpeech clips")
+        panel.title.set_fontsize(9)
+        panel.grid(alpha=0.3, which="both")
+    panels[0].legend(fontsize=7)
+    figure.savefig(path, dpi=80)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("collect", "draw"))
+    parser.add_argument("paths", nargs="+", type=Path, help="runs, or the picture")
+    args = parser.parse_args()
+    if args.what == "collect":
+        lines = [json.dumps(row) for row in collect(args.paths)]
+        CURVES.write_text("\n".join(lines) + "\n")
+        return
+    rows = [json.loads(line) for line in CURVES.read_text().splitlines()]
+    draw(rows, args.paths[0])
+    for run in dict.fromkeys(row["run"] for row in rows):
+        for name, label in FIGURES.items():
+            points = [(row["minutes"], row[name]) for row in rows if row["run"] == run]
+            if len(points) > 1:
+                print(f"{run}: {label} {points[-1][1]:.3f}, {per_doubling(points):+.3f} per doubling of core minutes")
+
+
+if __name__ == "__main__":
+    main()
