@@ -1,0 +1,150 @@
+"""Tables and a picture of what `run.py` measured.
+
+python recipes/finetune/report.py --into docs/finetuning.md --picture docs/images/finetune.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+COLUMNS = {
+    "nats": ("nats/sample", 3),
+    "pesq": ("PESQ", 2),
+    "mcd": ("MCD, dB", 2),
+    "f0_rmse_cents": ("F0 RMSE, cents", 0),
+    "vuv_f1": ("V/UV F1", 3),
+    "log_mel_l1": ("log-mel L1", 3),
+}
+SYSTEMS = ("base", "fine-tuned", "adapter", "scratch")
+BEGIN, END = "<!-- figures of recipes/finetune/report.py -->", "<!-- end of the figures -->"
+Row = dict[str, Any]
+
+
+def read_rows(path: Path, base: str | None) -> list[Row]:
+    """The rows of one base: the given one, by the beginning of its fingerprint, or that of the last row."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    wanted = base or rows[-1]["base"]
+    rows = [row for row in rows if row["base"].startswith(wanted)]
+    if not rows:
+        raise SystemExit(f"{path} has no row of a base that begins with {wanted}")
+    return rows
+
+
+def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A Markdown table, the first column to the left."""
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (header, rule, *lines))
+
+
+def of_all(rows: Sequence[Row]) -> list[Row]:
+    """Rows of whole corpora, speaker by speaker, in the order of `SYSTEMS`."""
+    speakers = list(dict.fromkeys(row["speaker"] for row in rows))
+    whole = [row for row in rows if row["part"] == "all"]
+    return sorted(whole, key=lambda row: (speakers.index(row["speaker"]), SYSTEMS.index(row["system"])))
+
+
+def comparison(rows: Sequence[Row]) -> str:
+    """Every system of every speaker."""
+    lines = []
+    for row in of_all(rows):
+        name = f"{row['speaker']}, {row['system']}"
+        figures = [f"{row[key]:.{digits}f}" if key in row else "" for key, (_, digits) in COLUMNS.items()]
+        lines.append([name, "" if row["system"] == "base" else f"{row['minutes']:.1f}", *figures])
+    return table(["", "minutes", *(label for label, _ in COLUMNS.values())], lines)
+
+
+def costs(rows: Sequence[Row]) -> str:
+    """Steps and time of every run."""
+    lines = [
+        [
+            f"{row['speaker']}, {row['system']}",
+            str(row["steps"]),
+            f"{row['cpu_s'] / 60:.1f}",
+            f"{row['wall_s'] / 60:.1f}",
+            f"{row['adapter_bytes'] / 1000:.0f} kB" if "adapter_bytes" in row else "",
+        ]
+        for row in of_all(rows)
+        if row["system"] != "base"
+    ]
+    return table(["", "steps", "processor minutes", "minutes by the clock", "adapter"], lines)
+
+
+def curve(rows: Sequence[Row]) -> str:
+    """Fine-tuning against minutes of speech."""
+    tuned = [row for row in rows if row["system"] == "fine-tuned"]
+    speakers = {row["speaker"] for row in tuned if row["part"] != "all"}
+    tuned = sorted((row for row in tuned if row["speaker"] in speakers), key=lambda r: (r["speaker"], r["minutes"]))
+    lines = [
+        [row["speaker"], *(f"{row[key]:.2f}" for key in ("minutes", "nats", "pesq", "log_mel_l1"))] for row in tuned
+    ]
+    return table(["", "minutes", "nats/sample", "PESQ", "log-mel L1"], lines) if lines else ""
+
+
+def draw(rows: Sequence[Row], path: Path) -> None:
+    """Change of nats and of PESQ against the base, for each speaker and system."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    whole = of_all(rows)
+    base = {row["speaker"]: row for row in whole if row["system"] == "base"}
+    systems = [s for s in SYSTEMS[1:3] if any(row["system"] == s for row in whole)]
+    speakers = [name for name in base if any(row["speaker"] == name and row["system"] in systems for row in whole)]
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
+    for axis, key, label in zip(axes, ("nats", "pesq"), ("nats per sample", "PESQ")):
+        for k, system in enumerate(systems):
+            found = {row["speaker"]: row[key] - base[row["speaker"]][key] for row in whole if row["system"] == system}
+            places = [i + 0.35 * (k - (len(systems) - 1) / 2) for i, name in enumerate(speakers) if name in found]
+            axis.bar(places, [found[name] for name in speakers if name in found], 0.33, label=system, color=f"C{k}")
+        axis.axhline(0, color="black", linewidth=0.8)
+        axis.set_xticks(range(len(speakers)), speakers)
+        axis.set_title(f"{label}, change against the base", fontsize=10)
+    axes[0].legend(fontsize=9)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+
+
+def report(rows: Sequence[Row]) -> str:
+    """All tables, with what they were made of."""
+    first = rows[0]
+    steps = f", {first['base_steps']} steps" if first.get("base_steps") else ""
+    parts = [
+        f"Base: fingerprint `{first['base'][:12]}`{steps}. {first['test_clips']} recordings of each speaker are "
+        "measured that were neither trained on nor decided anything. "
+        f"torch {first['torch']}, {first['threads']} thread(s).",
+        comparison(rows),
+        costs(rows),
+        curve(rows),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=Path, default=Path("benchmarks/finetune.jsonl"))
+    parser.add_argument("--base", help="beginning of the base's fingerprint; that of the last row unless given")
+    parser.add_argument("--into", type=Path, help="document whose figures are replaced; else they are printed")
+    parser.add_argument("--picture", type=Path)
+    args = parser.parse_args()
+    rows = read_rows(args.rows, args.base)
+    text = report(rows)
+    if args.picture:
+        draw(rows, args.picture)
+    if args.into is None:
+        print(text)
+        return
+    document = args.into.read_text(encoding="utf-8")
+    if BEGIN not in document or END not in document:
+        raise SystemExit(f"{args.into} has no lines {BEGIN!r} and {END!r} between which the figures go")
+    before, _, rest = document.partition(BEGIN)
+    after = rest.partition(END)[2]
+    args.into.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

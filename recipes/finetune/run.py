@@ -1,0 +1,176 @@
+"""Fine-tuning on new speakers: the base model, a fine-tuned one, an adapter, and one trained from scratch.
+
+    python recipes/finetune/run.py --data ../speech --out runs/finetune
+
+Every comparison becomes a row of `benchmarks/finetune.jsonl`; rows that are there already are not made again, and a
+run that was stopped goes on. `report.py` makes tables and the picture of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import math
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import waveflow
+from waveflow.audio import io
+from waveflow.checkpoints import fingerprint, load, read_facts
+from waveflow.data.cleaning import CleaningConfig
+from waveflow.data.manifest import NAME, Manifest
+from waveflow.data.preprocess import preprocess
+from waveflow.inference.loading import find_checkpoint
+from waveflow.metrics import evaluate_pair
+from waveflow.training import TrainConfig, train
+from waveflow.training.finetune import finetune_config
+from waveflow.training.recipe import compose
+
+HERE = Path(__file__).parent
+TEST, VALIDATION = 6, 4
+"""Recordings of each speaker that are measured, and that decide when to stop; by a hash of their names."""
+
+SCRATCH = ("optimizer.lr=1e-3",)
+SYSTEMS = ("base", "fine-tuned", "adapter", "scratch")
+FIGURES = ("pesq", "mcd", "f0_rmse_cents", "vuv_f1", "log_mel_l1")
+QUICK_FIGURES = ("pesq", "log_mel_l1")
+SEEDS = 3
+
+
+def corpus_of(speaker: Path, out: Path, sample_rate: int) -> Manifest:
+    """The corpus of a speaker, split into what is learned from, what decides, and what is measured."""
+    folder = out / "corpora" / speaker.name
+    if not (folder / NAME).is_file():
+        preprocess([speaker], folder, CleaningConfig(sample_rate), validation=0, test=0)
+    entries = sorted(Manifest.read(folder).entries, key=lambda entry: hashlib.sha256(entry.id.encode()).digest())
+    splits = ["test"] * TEST + ["validation"] * VALIDATION
+    splits += ["train"] * (len(entries) - len(splits))
+    return Manifest(folder, tuple(dataclasses.replace(entry, split=split) for entry, split in zip(entries, splits)))
+
+
+def part_of(corpus: Manifest, minutes: float | None) -> tuple[Manifest, float]:
+    """So many minutes of the training recordings, and the others; all of them unless given; and how many it is."""
+    name = "all" if minutes is None else f"{minutes:g}"
+    folder = corpus.folder.with_name(f"{corpus.folder.name}-{name}")
+    chosen, seconds = [], 0.0
+    for entry in corpus.entries:
+        if entry.split == "train":
+            if minutes is not None and seconds >= 60 * minutes:
+                continue
+            seconds += entry.duration
+        chosen.append(dataclasses.replace(entry, path=f"../{corpus.folder.name}/{entry.path}"))
+    folder.mkdir(exist_ok=True)
+    part = Manifest(folder, tuple(sorted(chosen, key=lambda entry: entry.id)))
+    part.write()
+    return part, seconds / 60
+
+
+def settings(system: str, base: Path, corpus: Manifest, out: Path, overrides: Sequence[str]) -> TrainConfig:
+    """The run that makes a system."""
+    if system == "scratch":
+        config = compose(HERE, [*SCRATCH, *overrides, "data.manifest=later", "train.out=later"])
+        config.model, config.model_config = read_facts(base)["model"], read_facts(base)["config"]
+        config.data.manifest, config.train.out = str(corpus.folder), str(out)
+        return config
+    adapter = system == "adapter"
+    return finetune_config(base, corpus.folder, out, recipe=HERE, overrides=overrides, adapter=adapter)
+
+
+@torch.no_grad()
+def measure(model: Path, corpus: Manifest, names: Sequence[str]) -> dict[str, float]:
+    """Means over the test recordings: nats per sample, and figures of the resynthesis from the recording's mel.
+
+    PESQ and log-mel distance, which are cheap and differ with the noise, are means over several seeds.
+    """
+    vocoder = waveflow.load(model, device="cpu")
+    found: dict[str, list[float]] = {}
+    for entry in corpus.split("test").entries:
+        audio, rate = io.read(corpus.path(entry), vocoder.sample_rate)
+        nats = (15 - float(vocoder.bits_per_sample(audio))) * math.log(2)
+        found.setdefault("nats", []).append(nats)
+        mel = vocoder.mel(audio)
+        for seed in range(SEEDS):
+            synthesis = vocoder(mel, seed=seed)[: len(audio)]
+            for name, value in evaluate_pair(
+                audio, synthesis, rate, metrics=names if seed == 0 else QUICK_FIGURES
+            ).items():
+                found.setdefault(name, []).append(value)
+    return {name: round(float(np.nanmean(values)), 4) for name, values in found.items()}
+
+
+def make_row(system: str, speaker: Path, minutes: float | None, args: argparse.Namespace) -> dict[str, Any]:
+    """Train where the system is trained, and measure."""
+    base = find_checkpoint(args.base)
+    facts = read_facts(base)
+    corpus = corpus_of(speaker, args.out, facts["config"]["mel"]["sample_rate"])
+    part, length = part_of(corpus, minutes)
+    model, run = base, {}
+    if system != "base":
+        out = args.out / args.base_id[:8] / f"{part.folder.name}-{system}"
+        wall, cpu = time.monotonic(), time.process_time()
+        outcome = train(settings(system, base, part, out, args.set))
+        if outcome.model is None:
+            raise SystemExit(f"interrupted; the same command goes on with {out}")
+        model = outcome.model
+        run = {"steps": outcome.step, "wall_s": time.monotonic() - wall, "cpu_s": time.process_time() - cpu}
+        run = {name: round(value, 1) for name, value in run.items()}
+        if system == "adapter":
+            run["adapter_bytes"] = (out / "adapter.safetensors").stat().st_size
+    names = FIGURES if minutes is None else QUICK_FIGURES
+    return {
+        "speaker": speaker.name,
+        "system": system,
+        "part": "all" if minutes is None else minutes,
+        "minutes": round(length, 2),
+        "base": args.base_id,
+        "base_steps": facts["metadata"].get("steps"),
+        **run,
+        **measure(model, corpus, names),
+        "test_clips": TEST,
+        "threads": torch.get_num_threads(),
+        "machine": platform.processor() or platform.machine(),
+        "torch": torch.__version__,
+    }
+
+
+def key_of(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["speaker"], row["system"], row["part"], row["base"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with a folder of recordings for each speaker")
+    parser.add_argument("--out", type=Path, required=True, help="folder of corpora and runs")
+    parser.add_argument("--rows", type=Path, default=Path("benchmarks/finetune.jsonl"))
+    parser.add_argument("--base", help="native checkpoint; the bundled model unless given")
+    parser.add_argument("--speakers", nargs="+", default=["flemishguy", "nathalie", "kerstin"])
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS)
+    parser.add_argument("--minutes", nargs="+", type=float, default=[], help="for the curve, e.g. 0.5 1 2; else all")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of training that differ")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    args.base_id = fingerprint(load(find_checkpoint(args.base)))
+    args.rows.parent.mkdir(parents=True, exist_ok=True)
+    done = {key_of(json.loads(line)) for line in args.rows.read_text().splitlines()} if args.rows.exists() else set()
+    for system in args.systems:
+        for speaker in args.speakers:
+            for minutes in args.minutes or [None]:
+                if (speaker, system, "all" if minutes is None else minutes, args.base_id) in done:
+                    continue
+                row = make_row(system, args.data / speaker, minutes, args)
+                with open(args.rows, "a", encoding="utf-8") as file:
+                    file.write(json.dumps(row) + "\n")
+                print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()
