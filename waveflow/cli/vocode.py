@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 
 def vocode(
     inputs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             help="Recordings (their mel is computed first), mels (.npy .npz .pt .safetensors), folders, globs; "
             "- reads a recording from stdin."
         ),
-    ],
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="A .wav or .flac file for one input, else a folder; - is stdout."),
@@ -52,12 +52,48 @@ def vocode(
     backend: Annotated[str, typer.Option(help="auto, reference or compile.")] = "auto",
     subtype: Annotated[str, typer.Option(help="PCM_16, PCM_24 or FLOAT.")] = "PCM_16",
     overwrite: Annotated[bool, typer.Option(help="Replace files that exist; else they are kept.")] = False,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream",
+            help="Speak while the input still comes, from stdin unless a file is named: raw float32 mel frames, .npy "
+            "or WAV become raw 16-bit PCM on stdout or in --output.",
+        ),
+    ] = False,
+    look_ahead: Annotated[
+        int | None, typer.Option(help="With --stream, mel frames to wait for; all that can matter unless given.")
+    ] = None,
+    wav: Annotated[bool, typer.Option("--wav", help="With --stream, put a WAV header before the samples.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Turn mels or recordings into speech.
 
-    Example: `waveflow vocode speech.wav mels/ -o out/ --project 1`
+    Example: `waveflow vocode speech.wav mels/ -o out/ --project 1`, or
+    `acoustic-model | waveflow vocode --stream | aplay -f S16_LE -r 22050`
     """
+    if stream:
+        if len(inputs or []) > 1 or denoise or project:
+            raise ValueError("--stream takes one input, and neither --denoise nor --project: both see whole utterances")
+        from waveflow.cli.vocode_stream import vocode_stream
+
+        source = inputs[0] if inputs else STDIN
+        if source != STDIN and not Path(source).exists():
+            raise ValueError(f"nothing to read at {source}: no such file")
+        vocode_stream(
+            load_vocoder(model, device, dtype, backend),
+            source,
+            output,
+            sigma=sigma,
+            seed=seed,
+            look_ahead=look_ahead,
+            header=wav,
+            json=json,
+        )
+        return
+    if look_ahead is not None or wav:
+        raise ValueError("--look-ahead and --wav belong to --stream; add it or leave them out")
+    if not inputs:
+        raise ValueError("no input was given; name recordings, mels or folders, or - for a recording on stdin")
     jobs = _plan(inputs, output)
     vocoder = load_vocoder(model, device, dtype, backend)
     rows, n_failed = [], 0
