@@ -13,6 +13,7 @@ from typer.main import get_command
 
 COMMANDS = {
     "vocode": "Turn mels or recordings into speech.",
+    "tts": "Speak a text with torchaudio's Tacotron 2.",
     "mel": "Compute mel spectrograms of recordings.",
     "score": "Tell how likely recordings are, and flag the odd ones of a folder.",
     "info": "Describe a model: size, cost, mel contract, history.",
