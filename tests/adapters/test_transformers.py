@@ -6,7 +6,7 @@ from waveflow.adapters import TransformersVocoder, espnet, speecht5
 from waveflow.inference import Vocoder
 from waveflow.models import build
 
-transformers = pytest.importorskip("transformers", reason="needs transformers, which no extra installs")
+transformers = pytest.importorskip("transformers", reason="needs transformers, of the extra waveflow[test]")
 
 
 def vocoder_of(mel):
