@@ -5,6 +5,7 @@ Environment: NVCC, the compiler (else the one on the path or under CUDA_HOME); W
 """
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -53,7 +54,7 @@ class WithLibrary(Distribution):
 
 setup(
     name="waveflow-cuda",
-    version="0.1.0",
+    version=re.search(r'__version__ = "(.+)"', (HERE / "waveflow_cuda" / "__init__.py").read_text())[1],
     description="CUDA C++ kernels of waveflow's operations",
     packages=["waveflow_cuda"],
     python_requires=">=3.10",

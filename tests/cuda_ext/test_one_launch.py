@@ -50,3 +50,23 @@ def test_other_flows_are_left_to_the_kernels_of_one_operation_each(host_kernels)
 
     waveglow = build("waveglow", mel=MEL, n_flows=2, n_channels=8, n_layers=2)
     assert not serves(pack(waveglow, torch.float16))
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "launches"),
+    [
+        ("lapglow", SIZES["two-steps"], True),
+        ("waveglow", {"n_flows": 3, "n_channels": 16, "n_layers": 2, "n_early_every": 2}, False),
+    ],
+)
+def test_the_planned_inverse_takes_one_launch_where_there_is_one(name, sizes, launches, host_kernels):
+    model = build(name, mel=MEL, **sizes)
+    for parameter in model.parameters():
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    flow = pack(model, torch.float16)
+    latent, mel = torch.randn(2, 5 * MEL.hop_length), torch.randn(2, MEL.n_mels, 5)
+    context = MelContext(mel, torch.tensor([5, 2]) * MEL.hop_length)
+    planned = PlannedInverse(flow, "cuda")
+    found, expected = planned(latent, context), PlannedInverse(flow, "reference")(latent, context)
+    assert 10 * torch.log10((found - expected).square().sum() / expected.square().sum()) < -70
+    assert [plan.launch is not None for plan in planned._plans.values()] == [launches]

@@ -114,3 +114,18 @@ def test_the_kernels_make_the_audio_of_the_reference(name, dtype):
 def test_a_model_without_kernels_is_refused_by_name():
     with pytest.raises(ValueError, match="SqueezeWave cannot be folded"):
         pack(build("squeezewave", n_flows=2, n_channels=8, n_layers=1), torch.float32)
+
+
+def test_a_recorded_plan_serves_shorter_mels_whatever_a_longer_one_left_there(model, monkeypatch):
+    monkeypatch.setattr("waveflow.inference.planned._Plan._record", lambda plan: None)
+    planned = PlannedInverse(pack(model, torch.float64), "reference")
+    planned.graphs = True
+    longer, mel, lengths = problem(model, n_frames=15)
+    planned(longer, MelContext(1e3 * mel, None))
+    for n_frames in (11, 15):
+        latent, mel, lengths = problem(model, n_frames=n_frames)
+        for context in (mel, MelContext(mel, lengths)):
+            with torch.no_grad():
+                expected = model.inverse(latent, context)
+            torch.testing.assert_close(planned(latent, context), expected, rtol=1e-9, atol=1e-9)
+    assert [*planned._plans] == [(3, 16)]

@@ -99,6 +99,11 @@ class PackedFlow:
     dtype: torch.dtype
     wide: torch.dtype
 
+    @property
+    def n_mels(self) -> int:
+        """Bands of the mel."""
+        return self.folded.upsampling.shape[2] // (self.folded.before + 1 + self.folded.after)
+
     def features(self, mel: Tensor) -> Tensor:
         """Each frame of a mel `(B, n_mels, F)` with its neighbours, earliest first: `(B, F, K)`."""
         features = self.folded.features(mel)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from collections import OrderedDict
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -52,9 +54,7 @@ class PlannedInverse:
         lengths = (lengths // self.flow.n_group).clamp(0, n_vectors)
         small = self.graphs and batch * n_frames <= GRAPH_FRAMES
         plan = self._plan(batch, _rounded(n_frames) if small else n_frames, small)
-        mel = torch.nn.functional.pad(mel[..., :n_frames], (0, plan.n_frames - n_frames))
-        mel = hold_last_frame(mel, -(-lengths // self.flow.n_positions))
-        plan.load(latent.view(batch, n_vectors, -1), mel, lengths)
+        plan.load(latent.view(batch, n_vectors, -1), mel[..., :n_frames], lengths)
         return plan.run()[:, :n_samples].clone()
 
     def _plan(self, batch: int, n_frames: int, graph: bool) -> _Plan:
@@ -72,27 +72,33 @@ class _Plan:
 
     def __init__(self, flow: PackedFlow, backend: str, batch: int, n_frames: int, graph: bool) -> None:
         self.flow, self.backend, self.n_frames = flow, backend, n_frames
+        self.launch = _one_launch(flow, batch, n_frames) if backend == "cuda" else None
         device, n_vectors = flow.order.device, n_frames * flow.n_positions
         row = flow.n_positions * flow.n_channels + flow.n_features
         shape = (batch, n_vectors)
-        self.hidden = [torch.zeros(batch, n_frames, row, dtype=flow.dtype, device=device) for _ in range(2)]
-        self.scratch = [torch.zeros(batch * n_vectors * flow.n_group, dtype=flow.wide, device=device) for _ in range(3)]
+        if self.launch is None:
+            size = batch * n_vectors * flow.n_group
+            self.hidden = [torch.zeros(batch, n_frames, row, dtype=flow.dtype, device=device) for _ in range(2)]
+            self.scratch = [torch.zeros(size, dtype=flow.wide, device=device) for _ in range(3)]
         self.latent = torch.zeros(*shape, flow.n_group, dtype=flow.wide, device=device)
-        self.features = torch.zeros(batch, n_frames, flow.n_features, dtype=flow.wide, device=device)
+        self.mel = torch.zeros(batch, flow.n_mels, n_frames, dtype=flow.wide, device=device)
         self.lengths = torch.zeros(batch, dtype=torch.int32, device=device)
         self.shape = shape
         self.graph: torch.cuda.CUDAGraph | None = None
         self.audio: Tensor | None = None
-        if graph:
+        if graph and self.launch is None:
             self._record()
 
     def load(self, latent: Tensor, mel: Tensor, lengths: Tensor) -> None:
+        # What an earlier call left beyond is not seen: the mel is held, the latent cut at each item's length.
         self.latent[:, : latent.shape[1]].copy_(latent)
-        self.features.copy_(self.flow.features(mel.to(self.flow.wide)))
+        self.mel[..., : mel.shape[-1]].copy_(mel)
         self.lengths.copy_(lengths)
 
     def run(self) -> Tensor:
         """Audio `(B, F * hop_length)` of what was loaded; the next run may overwrite it."""
+        if self.launch is not None:
+            return self.launch(self.latent, self._features(), self.lengths)
         if self.graph is None:
             return self._inverse()
         self.graph.replay()
@@ -110,11 +116,15 @@ class _Plan:
             self.audio = self._inverse()
         self.graph = graph
 
+    def _features(self) -> Tensor:
+        return self.flow.features(hold_last_frame(self.mel, -(-self.lengths // self.flow.n_positions)))
+
     def _inverse(self) -> Tensor:
         flow = self.flow
         told = flow.n_positions * flow.n_channels
+        features = self._features()
         for hidden in self.hidden:
-            hidden[..., told:].copy_(self.features)
+            hidden[..., told:].copy_(features)
         latent = self.latent.index_select(2, flow.order)
         if flow.start is not None:
             self._start(latent)
@@ -127,7 +137,7 @@ class _Plan:
             return latent.flatten(1)
         tail = flow.tail
         told_width = tail.gain_weight.shape[1]
-        log_gain = self.features[..., :told_width] @ tail.gain_weight.mT + tail.gain_bias
+        log_gain = features[..., :told_width] @ tail.gain_weight.mT + tail.gain_bias
         return lapped_inverse(latent, log_gain, self.lengths, tail.dct, tail.cos, tail.sin, self.backend)
 
     def _start(self, latent: Tensor) -> None:
@@ -178,6 +188,13 @@ class _Plan:
 
     def _view(self, scratch: Tensor, width: int) -> Tensor:
         return scratch[: self.shape[0] * self.shape[1] * width].view(*self.shape, width)
+
+
+def _one_launch(flow: PackedFlow, batch: int, n_frames: int) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
+    """The CUDA extension's kernel of the whole inverse, for short stretches of the models it knows."""
+    lapglow = importlib.import_module("waveflow_cuda.lapglow")
+    short = batch * n_frames <= lapglow.MOST_FRAMES and flow.dtype != torch.float32
+    return lapglow.OneLaunch(flow, batch, n_frames) if short and lapglow.serves(flow) else None
 
 
 def _rounded(n_frames: int) -> int:

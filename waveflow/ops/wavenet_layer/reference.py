@@ -89,7 +89,7 @@ def _finish(
 ) -> None:
     n_channels = h.shape[2]
     a, b = gate.chunk(2, dim=2)
-    gated = (torch.tanh(a) * torch.sigmoid(b)).to(hidden_out.dtype).to(gate.dtype)
+    gated = _gated(a, b).to(hidden_out.dtype).to(gate.dtype)
     inside = _inside(lengths, gate.shape[1])
     ended = gated @ end_weight[:, :n_channels].to(gate.dtype).mT
     if end_bias is None:
@@ -100,6 +100,10 @@ def _finish(
         mixed = h + gated @ mix_weight[:, :n_channels].to(gate.dtype).mT + mix_bias
         state = _state(hidden_out, h.shape[1] // hidden_out.shape[1], n_channels)
         state.copy_(torch.where(inside, mixed, 0).view(state.shape))
+
+
+def _gated(a: Tensor, b: Tensor) -> Tensor:
+    return torch.tanh(a) * torch.sigmoid(b)
 
 
 def _told(hidden: Tensor, tiles: Tensor, gate_bias: Tensor, n_channels: int) -> Tensor:
