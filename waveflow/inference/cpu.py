@@ -76,7 +76,7 @@ class CpuInverse:
             plan = self._planned(total)
             self._place(plan, latent, places)
             features = frames.unfold(0, 1 + margin, 1).mT.flatten(1)
-            self._run(plan, self._packing.features(features))
+            self._run(plan, self._packing.spoken(frames, features))
             vectors = self._unscaled(plan.latents[-1].tensor, features)
             for row, (start, n) in zip(audio, places):
                 if n:
@@ -105,11 +105,11 @@ class CpuInverse:
             for x, part in zip(plan.latents, channels):
                 x.tensor[start : start + n, : part.shape[1]] = part
 
-    def _run(self, plan: Plan, features: Tensor) -> None:
+    def _run(self, plan: Plan, spoken: Tensor) -> None:
         n_threads, n_workers = torch.get_num_threads(), len(plan.rows)
         # Made anew for each call: threads that wait would not survive a fork.
         with ThreadPoolExecutor(n_workers, "waveflow") as pool:
-            done = [pool.submit(self._work, plan, features, worker) for worker in range(n_workers)]
+            done = [pool.submit(self._work, plan, spoken, worker) for worker in range(n_workers)]
         # A thread that takes one for itself takes it for the threads still to be made, too.
         torch.set_num_threads(n_threads)
         errors = [future.exception() for future in done if future.exception()]
@@ -118,14 +118,14 @@ class CpuInverse:
             raise next((error for error in errors if not isinstance(error, threading.BrokenBarrierError)), errors[0])
 
     @torch.no_grad()
-    def _work(self, plan: Plan, features: Tensor, worker: int) -> None:
+    def _work(self, plan: Plan, spoken: Tensor, worker: int) -> None:
         torch.set_num_threads(1)
         try:
             for i, step in enumerate(self._steps):
                 self._start(plan, i, step, worker)
                 for j in range(len(step.layers)):
                     if j % len(plan.told) == 0:
-                        self._tell(plan, step, j, features, worker)
+                        self._tell(plan, step, j, spoken, worker)
                         plan.barrier.wait()
                     self._layer(plan, i, step, j, worker)
                     plan.barrier.wait()
@@ -149,21 +149,25 @@ class CpuInverse:
             hidden[outside], seen[outside] = 0, 0
         plan.outputs[i].tensor[first:last] = step.end_bias
 
-    def _tell(self, plan: Plan, step: PackedStep, j: int, features: Tensor, worker: int) -> None:
+    def _tell(self, plan: Plan, step: PackedStep, j: int, spoken: Tensor, worker: int) -> None:
         """Conditioning of layer j and of those after it for which there is room."""
-        first, last = plan.frames[worker]
+        part = plan.told_parts[worker]
         for told, layer in zip(plan.told, step.layers[j:]):
-            torch.mm(features[first:last], layer.told, out=told.tensor.view(len(features), -1)[first:last])
+            if self._packing.told_at_points:
+                torch.bmm(spoken[part], layer.told[part[0]], out=told.tensor[part])
+            else:
+                torch.mm(spoken[part], layer.told, out=told.tensor.view(len(spoken), -1)[part])
 
     def _layer(self, plan: Plan, i: int, step: PackedStep, j: int, worker: int) -> None:
         layer, told, y = step.layers[j], plan.told[j % len(plan.told)].array, plan.outputs[i].array
         source, target = plan.hidden[j % 2].array, plan.hidden[1 - j % 2].array
         seen = plan.seen.array if step.narrow and j == 0 else source
         d = layer.dilation
+        gate = kernels.gate_told_at_points if self._packing.told_at_points else kernels.gate
         for tiles in plan.tiles(layer, worker):
             kernels.values_at_points(seen, tiles.values.array, tiles.first, d, self._reach)
             torch.bmm(tiles.values.tensor, layer.taps, out=tiles.products.tensor)
-            kernels.gate(tiles.products.array, told, layer.bias, tiles.gated.array, tiles.first, d)
+            gate(tiles.products.array, told, layer.bias, tiles.gated.array, tiles.first, d)
             torch.mm(tiles.gated.tensor.flatten(0, 1), layer.after, out=tiles.mixed.tensor.flatten(0, 1))
             kernels.add_after(
                 source, tiles.mixed.array, layer.mix_bias, plan.inside, target, y, tiles.first, d, self._reach

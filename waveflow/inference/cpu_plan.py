@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass
 
@@ -51,12 +52,12 @@ class Plan:
     Attributes:
         n_rows: Positions.
         rows: For each worker, its first row and the one after its last.
-        frames: The same of the mel's frames.
         gaps: Of the batch at hand, the first row and the one after the last of each run that belongs to no item.
         inside: uint8 `(n_rows,)`, 0 in the gaps.
         hidden: Two hidden states, float32 `(n_rows + 6 reach, C)`; what lies outside the rows stays zero.
         seen: What a narrow first layer sees, as `hidden`: ones, x_a, zeros.
-        told: Conditioning of a few layers, `(n_rows, 2C)` each.
+        told: Conditioning of a few layers, `(n_rows, 2C)` each, or at the points `(6, ceil(n_rows / 3), 2C)`.
+        told_parts: For each worker, which part of `told` it makes.
         latents: For each step x as it comes in, float32 `(n_rows, N)`; the last is what the last step leaves.
         outputs: For each step y, float32 `(n_rows, N)`.
         barrier: Where the workers wait for each other.
@@ -65,16 +66,25 @@ class Plan:
     def __init__(self, packing: CpuPacking, steps: list[PackedStep], reach: int, n_frames: int, n_workers: int) -> None:
         n_channels, n_positions = len(steps[0].start_bias), packing.n_positions
         self.n_rows = n_frames * n_positions
-        self.rows, self.frames = _shares(self.n_rows, n_workers), _shares(n_frames, n_workers)
+        self.rows = _shares(self.n_rows, n_workers)
         self.gaps: list[tuple[int, int]] = []
         self.inside = np.zeros(self.n_rows, np.uint8)
         widths = [len(step.mix) for step in steps]
         padded = self.n_rows + 6 * reach
         self.hidden = [Buffer(torch.zeros(padded, n_channels)) for _ in range(2)]
         self.seen = Buffer(torch.zeros(padded, latent_width(max(widths) // 2)))
-        fitting = TOLD_BYTES // (self.n_rows * 2 * n_channels * packing.dtype.itemsize)
+        n_tiles = -(-self.n_rows // 3)
+        shape = (6, n_tiles, 2 * n_channels) if packing.told_at_points else (self.n_rows, 2 * n_channels)
+        fitting = TOLD_BYTES // (math.prod(shape) * packing.dtype.itemsize)
         n_told = min(max(len(step.layers) for step in steps), max(1, fitting))
-        self.told = [Buffer(torch.zeros(self.n_rows, 2 * n_channels, dtype=packing.dtype)) for _ in range(n_told)]
+        self.told = [Buffer(torch.zeros(shape, dtype=packing.dtype)) for _ in range(n_told)]
+        if not packing.told_at_points:
+            self.told_parts = [(slice(*share),) for share in _shares(n_frames, n_workers)]
+        elif 6 % n_workers == 0:
+            # The fewer rows a product has, the less it makes of the machine.
+            self.told_parts = [(slice(*share), slice(None)) for share in _shares(6, n_workers)]
+        else:
+            self.told_parts = [(slice(None), slice(*share)) for share in _shares(n_tiles, n_workers)]
         self.outputs = [Buffer(torch.zeros(self.n_rows, width)) for width in widths]
         self.latents = [Buffer(torch.zeros(self.n_rows, width)) for width in [*widths, widths[-1] + steps[-1].early]]
         self.barrier = threading.Barrier(n_workers)
