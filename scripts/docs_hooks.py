@@ -1,0 +1,179 @@
+"""What MkDocs does besides: pages made of docstrings and benchmark results, equations as MathML, a nav of what exists.
+
+Everything works without a network: browsers draw MathML by themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from latex2mathml.converter import convert
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).resolve().parent.parent
+API = {
+    "Vocoders": [
+        "waveflow.inference.loading.load",
+        "waveflow.inference.vocoder.Vocoder",
+        "waveflow.inference.fuse.fuse",
+        "waveflow.inference.score",
+    ],
+    "Mels and audio": [
+        "waveflow.audio.mel_config.MelConfig",
+        "waveflow.audio.mel.MelSpectrogram",
+        "waveflow.audio.mel_convert",
+        "waveflow.audio.mel_doctor",
+        "waveflow.audio.reading",
+        "waveflow.audio.writing",
+    ],
+    "Streaming": ["waveflow.inference.streaming", "waveflow.inference.streaming_input"],
+    "Adapters": [
+        "waveflow.adapters.torchaudio",
+        "waveflow.adapters.transformers",
+        "waveflow.adapters.tacotron2",
+        "waveflow.adapters.mels",
+        "waveflow.inference.hub",
+    ],
+    "Export": ["waveflow.inference.export", "waveflow.inference.exported"],
+    "Checkpoints": ["waveflow.checkpoints.native", "waveflow.checkpoints.convert"],
+    "Models": [
+        "waveflow.models.base",
+        "waveflow.models.registry",
+        "waveflow.models.lapglow",
+        "waveflow.models.waveglow",
+        "waveflow.models.squeezewave",
+        "waveflow.models.waveflow",
+        "waveflow.models.flowavenet",
+        "waveflow.models.wavenode",
+    ],
+    "Bijections": [
+        "waveflow.bijections.base",
+        "waveflow.bijections.squeeze",
+        "waveflow.bijections.linear",
+        "waveflow.bijections.coupling",
+        "waveflow.bijections.affine",
+        "waveflow.bijections.actnorm",
+        "waveflow.bijections.multiscale",
+        "waveflow.distributions",
+    ],
+    "Losses": ["waveflow.losses"],
+    "Training": ["waveflow.training.config", "waveflow.training.recipe", "waveflow.training.finetune"],
+    "Metrics": ["waveflow.metrics.spectral", "waveflow.metrics.pitch", "waveflow.metrics.mcd"],
+}
+_CODE = re.compile(r"(^(?P<fence>```+|~~~+).*?^(?P=fence)\s*?$|^(?: {4}|\t).*?$|`[^`\n]+`)", re.M | re.S)
+_DISPLAY = re.compile(r"\$\$(.+?)\$\$", re.S)
+_INLINE = re.compile(r"(?<![\\$\w])\$(?![\s$])([^$\n]+?)(?<![\s\\])\$(?![\w$])")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put into the nav what there is: pages on disk and generated ones."""
+    pages = {path.relative_to(config.docs_dir).as_posix() for path in Path(config.docs_dir).rglob("*.md")}
+    generated = {"benchmarks": [*_benchmark_pages()], "api": [f"api/{_slug(title)}.md" for title in API]}
+    listed: set[str] = set()
+
+    def there(entry: Any) -> Any:
+        if isinstance(entry, str):
+            listed.add(entry)
+            return entry if entry in pages else None
+        ((title, content),) = entry.items()
+        if isinstance(content, str):
+            return {title: generated[content]} if generated.get(content) else None
+        kept = [found for item in content if (found := there(item))]
+        return {title: kept} if kept else None
+
+    config.nav = [found for entry in config.nav if (found := there(entry))]
+    if more := sorted(pages - listed):
+        config.nav.append({"More": more})
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the generated pages."""
+    for name, text in {**_benchmark_pages(), **_api_pages()}.items():
+        files.append(File.generated(config, name, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Turn `$...$` and `$$...$$` outside code into MathML."""
+    parts, last = [], 0
+    for code in _CODE.finditer(markdown):
+        parts += [_with_math(markdown[last : code.start()]), code.group()]
+        last = code.end()
+    return "".join([*parts, _with_math(markdown[last:])])
+
+
+def _with_math(text: str) -> str:
+    text = _DISPLAY.sub(lambda found: f"\n\n{convert(found[1].strip(), display='block')}\n\n", text)
+    return _INLINE.sub(lambda found: convert(found[1]), text)
+
+
+def _api_pages() -> dict[str, str]:
+    pages = {}
+    for title, names in API.items():
+        names = [name for name in names if _exists(name)]
+        pages[f"api/{_slug(title)}.md"] = f"# {title}\n\n" + "\n".join(f"::: {name}\n" for name in names)
+    return pages
+
+
+def _exists(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return any(place.with_suffix(".py").is_file() or place.is_dir() for place in (path, path.parent))
+
+
+def _benchmark_pages() -> dict[str, str]:
+    pages = {}
+    for path in sorted((ROOT / "benchmarks").glob("*.json*")):
+        text = path.read_text(encoding="utf-8")
+        lines = [line for line in text.splitlines() if line.strip()]
+        content = [json.loads(line) for line in lines] if path.suffix == ".jsonl" else json.loads(text)
+        title = path.stem.replace("_", " ").capitalize()
+        source = f"Made of `benchmarks/{path.name}` when this site was built.\n"
+        pages[f"benchmarks/{_slug(path.stem)}.md"] = f"# {title}\n\n{source}\n{_told(content)}"
+    return pages
+
+
+def _told(content: Any) -> str:
+    """JSON as Markdown: facts first, then each list of records as a table."""
+    if isinstance(content, list):
+        content = {"rows": content}
+    facts = {key: value for key, value in content.items() if not _is_table(value)}
+    text = _table([{"": key, "value": value} for key, value in facts.items()]) if facts else ""
+    for key, value in content.items():
+        if _is_table(value):
+            records = value if isinstance(value, list) else [{"": name, **row} for name, row in value.items()]
+            text += ("" if key == "rows" else f"\n## {key.replace('_', ' ').capitalize()}\n") + "\n" + _table(records)
+    return text
+
+
+def _is_table(value: Any) -> bool:
+    rows = value if isinstance(value, list) else [*value.values()] if isinstance(value, dict) else []
+    return bool(rows) and all(isinstance(row, dict) for row in rows)
+
+
+def _table(records: list[dict[str, Any]]) -> str:
+    columns = list(dict.fromkeys(key for record in records for key in record))
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    lines += ["| " + " | ".join(_cell(record.get(column)) for column in columns) + " |" for record in records]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_cell(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(_cell(item) for item in value[:12]) + (", ..." if len(value) > 12 else "")
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _slug(title: str) -> str:
+    return title.lower().replace(" ", "-").replace("_", "-")
