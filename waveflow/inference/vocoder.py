@@ -15,6 +15,7 @@ from waveflow.audio.mel import MelSpectrogram
 from waveflow.audio.mel_check import check_mel
 from waveflow.checkpoints import native
 from waveflow.inference.backends import inverse_by
+from waveflow.inference.deferred import Deferred
 from waveflow.inference.denoise import Denoiser
 from waveflow.inference.fuse import fuse
 from waveflow.inference.noise import batch_normal, seeds_of
@@ -40,7 +41,6 @@ class Vocoder:
     Attributes:
         model: The `MelFlow`, trainable, float32.
         config: Its config; `config.mel` is the mel contract.
-        backend: The backend in use.
     """
 
     def __init__(
@@ -58,7 +58,12 @@ class Vocoder:
         self.model = model.to(self.device).eval()
         self.config = model.config
         self.transform = MelSpectrogram(model.mel_config).to(self.device)
-        self._inverse, self.backend = inverse_by(self.model, backend, self.device, self.dtype)
+        self._inverse, self._backend = inverse_by(self.model, backend, self.device, self.dtype)
+
+    @property
+    def backend(self) -> str:
+        """The backend in use; `auto` on a CPU takes another once preparing it pays."""
+        return self._inverse.backend if isinstance(self._inverse, Deferred) else self._backend
 
     @property
     def sample_rate(self) -> int:
