@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from waveflow.audio.io import replacing
+from waveflow.audio.replacing import replacing
 from waveflow.data.manifest import Entry, Manifest, entry_of
 
 NAME = "shards.json"

@@ -19,7 +19,7 @@ from waveflow.data.shards import is_sharded
 from waveflow.data.streaming import ShardDataset
 from waveflow.losses import RESOLUTIONS
 from waveflow.models import MelFlow
-from waveflow.training.config import TrainConfig
+from waveflow.training.config import TrainConfig, n_chosen
 from waveflow.training.errors import TrainingError
 from waveflow.training.objective import Part
 from waveflow.training.team import Team
@@ -86,13 +86,6 @@ def batches(dataset: Dataset[Item], config: TrainConfig, team: Team, first_step:
     )
     # The reading processes start here, before this process has threads of its own, which a fork does not survive well.
     return _watched(iter(loader), config)
-
-
-def n_chosen(config: TrainConfig) -> int:
-    """Items of a whole batch that are synthesised for the spectral loss."""
-    if not config.objective.spectral_weight or not config.objective.spectral_share:
-        return 0
-    return max(1, round(config.data.batch_size * config.objective.spectral_share))
 
 
 def seed_of(*key: int) -> int:

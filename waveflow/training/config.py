@@ -275,6 +275,13 @@ def get(config: TrainConfig, name: str) -> Any:
     return getattr(getattr(config, section), key) if key else getattr(config, section)
 
 
+def n_chosen(config: TrainConfig) -> int:
+    """Items of a whole batch that are synthesised for the spectral loss."""
+    if not config.objective.spectral_weight or not config.objective.spectral_share:
+        return 0
+    return max(1, round(config.data.batch_size * config.objective.spectral_share))
+
+
 def known_keys() -> list[str]:
     """Dotted names of all settings; what is inside `model_config` is the model's own."""
     keys = []

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from waveflow.training.batches import batches, n_chosen, seed_of, segments
+from waveflow.training.batches import batches, seed_of, segments
 from waveflow.training.config import TrainConfig
+from waveflow.training.gradients import add_gradients
 from waveflow.training.interruption import Interruption
 from waveflow.training.keeping import Keeper
 from waveflow.training.meter import Meter
-from waveflow.training.objective import Part
 from waveflow.training.report import Reporter
 from waveflow.training.run import Run, build_model, initialize
-from waveflow.training.team import Team, team_of
+from waveflow.training.team import team_of
 from waveflow.training.validation import held_out, validate
 
 
@@ -87,7 +85,7 @@ def train(config: TrainConfig, console: Console | None = None) -> Outcome:
                     return Outcome("interrupted", run.step, run.best_bits, None)
 
                 torch.manual_seed(seed_of(plan.seed, run.step, team.rank))
-                sums = _gradients(objective, parts, n_samples, config, team)
+                sums = add_gradients(objective, parts, n_samples, config, team)
                 norm = run.apply_gradients()
                 meter.add(sums, n_samples, norm)
 
@@ -106,21 +104,3 @@ def train(config: TrainConfig, console: Console | None = None) -> Outcome:
             model = keeper.publish()
             report.say(f"{reason} after {run.step} steps, {run.best_bits:.4f} bits per sample at best: {model}")
             return Outcome(reason, run.step, run.best_bits, model)
-
-
-def _gradients(objective: nn.Module, parts: list[Part], n_samples: float, config: TrainConfig, team: Team) -> Tensor:
-    """Add up the gradient of the loss over this process's parts; the sums of likelihood and distance, `(2,)`.
-
-    DDP takes the mean over processes, so that the sum over them wants a factor of their number.
-    """
-    device, n_synthesised = team.device, n_chosen(config)
-    weight = config.objective.spectral_weight / max(1, n_synthesised)
-    total = torch.zeros(2, dtype=torch.float64, device=device)
-    for i, part in enumerate(parts):
-        waits = team.size > 1 and i < len(parts) - 1
-        with objective.no_sync() if waits else nullcontext():
-            with torch.autocast(device.type, torch.bfloat16, enabled=config.train.bf16):
-                likelihood, distance = objective(part.to(device))
-            (team.size * (weight * distance - likelihood / n_samples)).backward()
-        total += torch.stack([likelihood.detach(), distance.detach()])
-    return total

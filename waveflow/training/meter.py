@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from waveflow.training.batches import n_chosen
+from waveflow.training.config import n_chosen
 from waveflow.training.errors import TrainingError
 from waveflow.training.report import Reporter
 from waveflow.training.run import Run

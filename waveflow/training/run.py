@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from waveflow.bijections import ActNorm
 from waveflow.checkpoints import fingerprint, load
-from waveflow.data.dataset import ItemDataset
 from waveflow.models import MelContext, MelFlow, build, config_to_dict, model_name
 from waveflow.nn import low_rank
 from waveflow.training.config import TrainConfig
@@ -20,6 +19,9 @@ from waveflow.training.errors import TrainingError
 from waveflow.training.objective import Objective
 from waveflow.training.reversible import make_reversible
 from waveflow.training.schedule import rate_factor
+
+if TYPE_CHECKING:
+    from waveflow.data.dataset import ItemDataset
 
 INITIAL_ITEMS = 64
 """Items whose statistics initialise ActNorm, at most; all processes take the same ones, the first of the run."""
