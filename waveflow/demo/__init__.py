@@ -1,0 +1,1 @@
+"""A page to hear models resynthesise a recording, and to see how likely they find it."""
