@@ -17,7 +17,13 @@ if [ -n "$small" ]; then
 fi
 
 keep() {
-    [ -z "${OUT:-}" ] || find benchmarks waveflow/ops/tuning -name '*.json' -newer "$begun" -exec cp -f {} "$OUT"/ \;
+    [ -n "${OUT:-}" ] || return 0
+    local folder
+    for folder in benchmarks waveflow/ops/tuning waveflow/ops/parity; do
+        [ -d $folder ] || continue
+        mkdir -p "$OUT/${folder##*/}"
+        find $folder -maxdepth 1 -name '*.json' -newer "$begun" -exec cp -f {} "$OUT/${folder##*/}"/ \;
+    done
 }
 
 # Run a command for at most so many seconds; what it wrote before it ended is kept, however it ended.
@@ -35,41 +41,40 @@ piece() {
     case $1 in
     extension)
         # Built for the device at hand alone, which halves the time.
-        within 240 -m pip install -q --no-build-isolation --no-deps --no-index ./cuda_ext ;;
+        within 120 -m pip install -q --no-build-isolation --no-deps --no-index ./cuda_ext ;;
     tests)
-        within 240 -m pytest -q -n "$jobs" -p no:cacheprovider tests/ops tests/cuda_ext tests/inference/test_planned.py ;;
+        within 180 -m pytest -q -n "$jobs" -p no:cacheprovider tests/ops tests/cuda_ext tests/inference/test_planned.py ;;
     parity)
         if [ -n "$small" ]; then
             within 290 scripts/gpu/parity.py --model $second_model --dtype float16 --seconds 0.01 --backend reference
         else
-            within 290 scripts/gpu/parity.py --jobs "$jobs"
+            within 280 scripts/gpu/parity.py --jobs "$jobs"
         fi ;;
     autotune)
         if [ -n "$small" ]; then
             within 290 scripts/gpu/autotune.py --device cpu --waveglow $first_model --lapglow $second_model \
                 --longest 40 --candidates 1
         else
-            within 290 scripts/gpu/autotune.py --jobs "$jobs" --minutes 4.5
+            within 180 scripts/gpu/autotune.py --jobs "$jobs" --minutes 2.7
         fi ;;
     benchmark)
-        within 120 "${benchmark[@]}" --model $second_model --minutes 1.8 "${sizes[@]}" --backend reference triton cuda
-        within 60 "${benchmark[@]}" --model "${peers[@]}" --minutes 0.8 "${sizes[@]}" --backend reference
-        within 240 "${benchmark[@]}" --model $first_model --minutes 3.6 "${sizes[@]}" --backend reference triton cuda ;;
+        within 100 "${benchmark[@]}" --model $second_model --minutes 1.4 "${sizes[@]}" --backend reference triton cuda
+        within 50 "${benchmark[@]}" --model "${peers[@]}" --minutes 0.6 "${sizes[@]}" --backend reference
+        within 260 "${benchmark[@]}" --model $first_model --minutes 4 "${sizes[@]}" --backend reference triton cuda ;;
     compiled)
         # Each in a process of its own, for the compiler may take longer than there is.
         for model in $second_model "${peers[@]}"; do
-            within 120 "${benchmark[@]}" --model "$model" --backend max-autotune --dtype bfloat16 --size $long
+            within 60 "${benchmark[@]}" --model "$model" --backend max-autotune --dtype bfloat16 --size $long
         done
-        within 300 "${benchmark[@]}" --model $first_model --backend max-autotune --dtype bfloat16 --size $long ;;
+        within 230 "${benchmark[@]}" --model $first_model --backend max-autotune --dtype bfloat16 --size $long ;;
     profile)
-        within 60 scripts/gpu/profile_inverse.py --model $first_model --size $long
-        within 60 scripts/gpu/profile_inverse.py --model $second_model --size $longer ;;
+        within 40 scripts/gpu/profile_inverse.py --model $first_model --size $long
+        within 30 scripts/gpu/profile_inverse.py --model $second_model --size $longer ;;
     training)
-        if [ -e scripts/benchmark_train.py ]; then
-            within 240 scripts/benchmark_train.py
-        else
-            echo "scripts/benchmark_train.py is not here"
-        fi ;;
+        within 70 scripts/benchmark_train.py --model lapglow-base --spectral-share 0.5 \
+            --json benchmarks/training-lapglow-base.json
+        within 90 scripts/benchmark_train.py --model waveglow-256 --batch 24 --segment 16000 \
+            --json benchmarks/training-waveglow-256.json ;;
     *)
         echo "no piece is called $1; there are extension, tests, parity, autotune, benchmark, compiled, profile," \
             "training" >&2
