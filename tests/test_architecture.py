@@ -61,8 +61,28 @@ def test_imports_point_up_the_layers(path):
 
 
 def test_import_of_the_package_loads_nothing_heavy():
-    code = "import sys, waveflow; print(*sorted({m.split('.')[0] for m in sys.modules}))"
+    code = "import sys, waveflow; waveflow.load; print(*sorted({m.split('.')[0] for m in sys.modules}))"
     loaded = set(
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     )
     assert not loaded & HEAVY
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["vocode", "--help"]])
+def test_the_command_answers_help_without_pytorch(arguments):
+    code = (
+        "import sys; from waveflow.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print('\\nLOADED', *sorted(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    loaded = done.stdout.rsplit("LOADED", 1)[1].split()
+    assert "waveflow.cli.main" in loaded
+    assert not {"torch", "numpy", "torchaudio"} & {*loaded}
+
+
+def test_every_public_name_is_there():
+    assert all(getattr(waveflow, name) for name in waveflow.__all__)
+    assert {*waveflow.__all__} <= {*dir(waveflow)}
+    with pytest.raises(AttributeError, match="no attribute 'nonesuch'"):
+        _ = waveflow.nonesuch
