@@ -17,7 +17,8 @@ def compose(recipe: str | Path | None = None, overrides: Sequence[str] = ()) -> 
 
     Args:
         recipe: A YAML file, a folder with `config.yaml`, or the name of a folder in `recipes/` of the working
-            directory or of the checkout that waveflow runs from; None is the schema's defaults.
+            directory, of the checkout that waveflow runs from, or of the installed package; None is the schema's
+            defaults.
         overrides: `train.steps=1000`, `data.gain_db=[-6,6]`, `model_config.n_flows=4`, ...
 
     Raises:
@@ -49,7 +50,9 @@ def compose(recipe: str | Path | None = None, overrides: Sequence[str] = ()) -> 
 
 def find_recipe(recipe: str | Path) -> Path:
     """The YAML file of a recipe; arguments and errors as `compose`."""
-    places = [Path(recipe), Path("recipes") / recipe, Path(waveflow.__file__).parents[1] / "recipes" / recipe]
+    package = Path(waveflow.__file__).parent
+    folders = [Path("recipes"), package.parent / "recipes", package / "recipes"]
+    places = [Path(recipe), *(folder / recipe for folder in folders)]
     for place in places:
         path = place / "config.yaml" if place.is_dir() else place
         if path.is_file():
