@@ -12,7 +12,8 @@ def test_command_makes_a_corpus_and_tells_what_was_set_aside(run, tmp_path):
         (tmp_path / "in" / clip.name).write_bytes(clip.read_bytes())
     (tmp_path / "in/broken.wav").write_text("no sound")
     code, out, err = run("preprocess", tmp_path / "in", "-o", tmp_path / "out", "--workers", 1, "--test", 0)
-    assert code == 0, err
+    assert code == 1
+    assert "broken.wav: " in err
     assert "3 of 4 recordings" in out
     assert "set aside: 1 unreadable" in out
     assert len(Manifest.read(tmp_path / "out").entries) == 3

@@ -91,13 +91,17 @@ def preprocess(
             complain(str(error))
             raise typer.Exit(1) from error
     facts = report.to_dict()
+    # What is silent or too short is set aside as asked; what could not be read is a failure.
+    unread = [rejected for rejected in report.rejected if rejected.reason in ("unreadable", "failed")]
+    for rejected in unread:
+        complain(f"{rejected.path}: {rejected.detail}")
     if shards is not None:
         facts["shards"] = {"folder": str(shards), "number": len(packed.shards), "left_out": left_out}
         for sentence in left_out:
             complain(sentence)
     if as_json:
         print(json.dumps(facts, indent=2, ensure_ascii=False))
-        return
+        raise typer.Exit(1 if unread else 0)
     aside = ", ".join(f"{count} {reason}" for reason, count in facts["set_aside"].items()) or "none"
     print(f"{facts['kept']} of {facts['found']} recordings, {facts['hours']:.2f} hours, in {output / 'manifest.jsonl'}")
     print("; ".join(f"{name}: {part['clips']} clips" for name, part in facts["splits"].items()))
@@ -109,3 +113,5 @@ def preprocess(
     for name in ("train", "validation"):
         if not facts["splits"][name]["clips"]:
             complain(f"no recording is in the {name} split; change --validation, --test or --seed, or add recordings")
+    if unread:
+        raise typer.Exit(1)
