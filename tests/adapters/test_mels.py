@@ -7,6 +7,19 @@ from waveflow.adapters import coqui, espnet, nemo
 from waveflow.audio.mel import MelConfig, MelSpectrogram
 from waveflow.audio.mel_convert import convert_mel
 
+# The preprocessor of NeMo's fastpitch_align_v1.05.yaml, and the defaults of Coqui's BaseAudioConfig.
+FASTPITCH = {
+    "features": 80, "lowfreq": 0, "highfreq": 8000, "n_fft": 1024, "n_window_size": 1024, "window_size": False,
+    "n_window_stride": 256, "window_stride": False, "pad_to": 1, "pad_value": 0, "sample_rate": 22050, "window": "hann",
+    "normalize": None, "preemph": None, "dither": 0.0, "frame_splicing": 1, "log": True, "log_zero_guard_type": "add",
+    "log_zero_guard_value": 1e-5, "mag_power": 1.0,
+}  # fmt: skip
+COQUI = {
+    "fft_size": 1024, "win_length": 1024, "hop_length": 256, "frame_shift_ms": None, "frame_length_ms": None,
+    "stft_pad_mode": "reflect", "sample_rate": 22050, "resample": False, "preemphasis": 0.0, "ref_level_db": 20,
+    "do_sound_norm": False, "num_mels": 80, "mel_fmin": 0.0, "mel_fmax": None, "spec_gain": 20, "signal_norm": True,
+    "min_level_db": -100, "symmetric_norm": True, "max_norm": 4.0, "clip_norm": True, "stats_path": None,
+}  # fmt: skip
 MAGNITUDE = torch.tensor([1e-6, 1e-5, 1e-3, 0.1, 0.9]).expand(80, 5)
 
 
@@ -43,6 +56,27 @@ def test_nemos_preprocessor_is_its_preset():
     assert nemo(section) == MelConfig.preset("nemo")
     with pytest.raises(ValueError, match="normalize='per_feature'"):
         nemo({**section, "normalize": "per_feature"})
+
+
+def test_fastpitchs_mels_become_nvidias_of_the_same_audio():
+    t = torch.arange(22050) / 22050
+    audio = sum(0.05 * torch.sin(2 * torch.pi * 150 * k * t) for k in range(1, 20)) * torch.sin(torch.pi * t)
+    theirs, ours = MelSpectrogram(nemo(FASTPITCH))(audio), MelSpectrogram(MelConfig())(audio)
+    assert theirs.shape == ours.shape
+    found = convert_mel(theirs, nemo(FASTPITCH), MelConfig())
+    loud = ours > -6
+    assert (found - ours)[loud].abs().mean() < 0.05
+    with pytest.raises(ValueError, match=r"preemph=0.97"):
+        nemo({**FASTPITCH, "preemph": 0.97})
+
+
+def test_coquis_defaults_need_only_their_bands_limited_to_become_nvidias():
+    with pytest.raises(ValueError, match=r"f_max is 11025.0, the target has 8000.0: another filterbank"):
+        convert_mel(torch.zeros(80, 3), coqui(COQUI), MelConfig())
+    audio = {**COQUI, "mel_fmax": 8000.0}
+    mel = MelSpectrogram(coqui(audio)).compress(MAGNITUDE)
+    expected = MelSpectrogram(MelConfig()).compress(MAGNITUDE)
+    torch.testing.assert_close(convert_mel(mel, coqui(audio), MelConfig())[:, 2:], expected[:, 2:], atol=1e-4, rtol=0)
 
 
 def test_espnets_statistics_are_undone():

@@ -29,8 +29,10 @@ def nemo(preprocessor: Mapping[str, Any]) -> MelConfig:
     """The contract of NeMo's `preprocessor` section of a TTS config.
 
     Raises:
-        ValueError: It normalises each recording by itself, or asks for no log.
+        ValueError: It normalises each recording by itself, emphasises high frequencies, or asks for no log.
     """
+    if preprocessor.get("preemph"):
+        raise ValueError(f"preemph={preprocessor['preemph']!r}: expected none, for it cannot be undone in a mel")
     if preprocessor.get("normalize") or not preprocessor.get("log", True):
         raise ValueError(
             f"normalize={preprocessor.get('normalize')!r} and log={preprocessor.get('log', True)!r}: a mel normalised "
