@@ -70,3 +70,9 @@ def test_seeds_are_one_for_all_or_one_each_or_fresh():
 def test_a_seed_out_of_range_is_refused(seed):
     with pytest.raises(ValueError, match="expected 0 to 2"):
         normal(seed, 0, 4)
+
+
+@pytest.mark.parametrize(("start", "n"), [(0, 1), (3, 10), (2**33 + 5, 4099)])
+def test_the_cpu_s_compiled_noise_is_the_reference_to_the_bit(start, n):
+    seeds = [0, 2**64 - 1, 0, 12345]
+    assert torch.equal(batch_normal(seeds, start, n, backend="onednn"), batch_normal(seeds, start, n))

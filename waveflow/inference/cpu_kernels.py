@@ -244,3 +244,23 @@ def uncouple(x, y, changes, bound):  # noqa: ANN001, ANN201
                 log_s[k] = bound * (ONE - u) / (ONE + u)
         for k in range(half):
             x_b[k] = (x_b[k] - t[k]) * _exp(-log_s[k])
+
+
+@_compiled
+def philox(first, key, out):  # noqa: ANN001, ANN201
+    """As `waveflow.ops.keyed_normal.reference.philox`, of the counters `first` to `first + N - 1`.
+
+    first: uint64.
+    key: uint64, the seed.
+    out: int64 `(4, N)`.
+    """
+    word, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
+    for i in range(out.shape[1]):
+        counter = first + np.uint64(i)
+        c0, c1, c2, c3 = counter & word, counter >> shift, np.uint64(0), np.uint64(0)
+        k0, k1 = key & word, key >> shift
+        for _ in range(10):
+            p0, p1 = c0 * np.uint64(0xD2511F53), c2 * np.uint64(0xCD9E8D57)
+            c0, c1, c2, c3 = (p1 >> shift) ^ c1 ^ k0, p1 & word, (p0 >> shift) ^ c3 ^ k1, p0 & word
+            k0, k1 = (k0 + np.uint64(0x9E3779B9)) & word, (k1 + np.uint64(0xBB67AE85)) & word
+        out[0, i], out[1, i], out[2, i], out[3, i] = c0, c1, c2, c3

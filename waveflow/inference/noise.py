@@ -5,11 +5,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from waveflow.ops.keyed_normal import keyed_normal
-from waveflow.ops.keyed_normal.reference import normal, philox
+from waveflow.ops.keyed_normal.reference import box_muller, normal, philox
 
 __all__ = ["batch_normal", "normal", "philox", "seeds_of"]
 
@@ -37,7 +38,8 @@ def batch_normal(
     device: torch.device | str = "cpu",
     backend: str = "reference",
 ) -> Tensor:
-    """`normal` for each of several utterances, `(B, n)`, by a backend of `waveflow.ops`.
+    """`normal` for each of several utterances, `(B, n)`, by a backend of `waveflow.ops` or by `onednn`, bit for bit the
+    reference.
 
     Raises:
         ValueError: A seed is not in 0 .. 2**64 - 1.
@@ -45,6 +47,18 @@ def batch_normal(
     for seed in seeds:
         if not 0 <= seed < 2**64:
             raise ValueError(f"seed is {seed}, expected 0 to 2**64 - 1")
+    if backend == "onednn":
+        drawn = {seed: _normal_on_cpu(seed, start, n) for seed in dict.fromkeys(seeds)}
+        return torch.stack([drawn[seed] for seed in seeds])
     # PyTorch has no unsigned arithmetic: the key's bits travel as a signed number.
     keys = torch.tensor([seed - 2**64 if seed >= 2**63 else seed for seed in seeds], device=device)
     return keyed_normal(keys, start, n, backend)
+
+
+def _normal_on_cpu(seed: int, start: int, n: int) -> Tensor:
+    from waveflow.inference.cpu_kernels import philox
+
+    first, last = start // 4, -(-(start + n) // 4)
+    words = torch.empty(4, last - first, dtype=torch.int64)
+    philox(np.uint64(first), np.uint64(seed), words.numpy())
+    return box_muller(words).T.reshape(-1)[start - 4 * first :][:n]

@@ -246,7 +246,7 @@ class Vocoder:
         """
         n = mel.shape[-1] * self.config.mel.hop_length
         sigma = self.config.sigma if sigma is None else sigma
-        drawn_by = self.backend if self.backend in ops.BACKENDS else "reference"
+        drawn_by = self.backend if self.backend in (*ops.BACKENDS, "onednn") else "reference"
         latent = sigma * batch_normal(seeds, start, n, device=self.device, backend=drawn_by)
         lengths = None if samples is None else (samples - start).clamp(0, n)
         return self._inverse(latent, MelContext(mel, lengths)).float()
