@@ -1,18 +1,25 @@
-"""Reading sound files: any format, rate and channel count to float tensors."""
+"""Reading sound files: any format, rate and channel count to float tensors.
+
+libsndfile loads with the first file: what needs no files runs without it.
+"""
+
+from __future__ import annotations
 
 import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-import soundfile
 import torch
 from torch import Tensor
 
 from waveflow.audio.resampling import resample, resample_pieces
+
+if TYPE_CHECKING:
+    import soundfile
 
 File = str | os.PathLike[str] | IO[bytes]
 
@@ -112,6 +119,8 @@ def read_blocks(source: File, block: int, sample_rate: int | None = None, mono: 
 
 
 def _pieces(file: soundfile.SoundFile, mono: bool, name: str) -> Iterator[Tensor]:
+    import soundfile
+
     found = False
     while True:
         try:
@@ -131,6 +140,8 @@ def _pieces(file: soundfile.SoundFile, mono: bool, name: str) -> Iterator[Tensor
 
 @contextmanager
 def _opened(source: File) -> Iterator[soundfile.SoundFile]:
+    import soundfile
+
     name = name_of(source)
     handle: Any
     if isinstance(source, (str, os.PathLike)):

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import soundfile
 import torch
 from torch import Tensor
 
@@ -65,6 +64,8 @@ def writer(
         `append(audio) -> clipped`, for blocks of shape `(T,)` or `(n_channels, T)`. Arguments and errors are
         those of `write`.
     """
+    import soundfile
+
     name = name_of(target)
     suffix = Path(target).suffix[1:] if isinstance(target, (str, os.PathLike)) else "WAV"
     file_format = (file_format or suffix).upper()
@@ -119,6 +120,8 @@ class _Sink:
 
     @contextmanager
     def raising(self, name: str) -> Iterator[None]:
+        import soundfile
+
         try:
             yield
         except (soundfile.LibsndfileError, AssertionError) as error:
