@@ -1,0 +1,63 @@
+"""The scripts for the day a GPU is there, on a CPU: on machines without sound libraries, at a small size."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts" / "gpu"
+
+# Runs scripts one after another in a process in which some libraries are not installed.
+RUNNER = """
+import runpy, sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"librosa", "soundfile", "hydra", "omegaconf"}:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Absent())
+sys.path.insert(0, sys.argv[1])
+for line in sys.argv[2:]:
+    sys.argv = line.split()
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as end:
+        assert not end.code, line
+"""
+
+
+@pytest.mark.slow
+def test_the_scripts_run_without_sound_libraries_and_keep_every_row(tmp_path):
+    pytest.importorskip("triton", reason="Triton is part of PyTorch's builds for Linux alone")
+    out = f"--device cpu --output {tmp_path}"
+    lines = [
+        f"{SCRIPTS}/parity.py {out} --model lapglow-tiny --dtype float16 --seconds 0.005 --backend reference triton",
+        f"{SCRIPTS}/benchmark.py {out} --small --seconds 0 --model lapglow-tiny nothing --dtype float32 --size 1x0.01",
+        f"{SCRIPTS}/profile_inverse.py {out} --model lapglow-tiny --size 1x0.005",
+        f"{SCRIPTS}/autotune.py {out} --waveglow lapglow-tiny --lapglow lapglow-tiny --longest 40 --minutes 0.001",
+    ]
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", RUNNER, SCRIPTS, *lines], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = {path.name.split("-")[0]: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
+    assert {row["backend"]: row["decibels"] > 60 for row in found["parity"]["models"]} == {
+        "reference": True,
+        "triton": True,
+    }
+    rows = {(row["model"], row["backend"]): row for row in found["benchmark"]["rows"]}
+    assert rows["lapglow-tiny", "triton"]["decibels"] > 60
+    assert rows["lapglow-tiny", "triton"]["times_the_reference"] > 0
+    assert "nothing" in rows["nothing", "triton"]["error"]
+    assert found["profile"]["kernels"]
+
+
+def test_run_all_names_its_pieces():
+    done = subprocess.run(["bash", SCRIPTS / "run_all.sh", "everything"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "no piece is called everything; there are extension, tests, parity" in done.stderr
