@@ -129,7 +129,7 @@ def draw(shown: dict[str, Tensor], config: Config) -> Path:
     """Digits side by side: held-out ones, and samples of each flow."""
     figure, axes = new_figure(1, len(shown), 2.4 * len(shown), 3.4)
     for axis, (name, images) in zip(axes[0], shown.items()):
-        rows = torch.cat([torch.cat([*row], dim=1) for row in images])
+        rows = torch.cat([torch.cat([*row], dim=1) for row in torch.nn.functional.pad(images, (1, 1, 1, 1))])
         axis.imshow(-rows.numpy(), cmap="gray")
         axis.set_title(name, fontsize=9)
         axis.set_axis_off()

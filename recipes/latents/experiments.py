@@ -20,8 +20,8 @@ LEAST = 0.1
 
 
 def nats(vocoder: Vocoder, audio: Tensor, mel: Tensor) -> float:
-    """Log-density per sample of audio `(T,)` under a mel."""
-    return (vocoder.log_prob(audio, mel) / len(audio)).item()
+    """Log-density per sample of audio `(T,)` under a mel; without the noise of 16 bits, which synthesis has not."""
+    return (vocoder.log_prob(audio, mel, dequantize=False) / len(audio)).item()
 
 
 def mel_distance(vocoder: Vocoder, audio: Tensor, mel: Tensor) -> float:

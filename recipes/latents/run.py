@@ -89,9 +89,9 @@ def change_mels(vocoder: Vocoder, audio: Tensor, other: Tensor, config: Config) 
     mel = vocoder.mel(audio)
     z = vocoder.encode(audio, mel)
     noise = vocoder.model.config.sigma * torch.randn(z.shape, generator=torch.Generator().manual_seed(config.seed))
-    asked = {"its own": audio}
-    asked |= {f"{s:+g} semitones": shifted(audio, vocoder.sample_rate, s) for s in config.semitones}
-    asked["another speaker's"] = other
+    asked = {"itself": audio}
+    asked |= {f"itself {s:+g} semitones": shifted(audio, vocoder.sample_rate, s) for s in config.semitones}
+    asked["another speaker"] = other
     rows, sounds = [], {}
     for name, source in asked.items():
         target = vocoder.mel(source)
@@ -154,7 +154,7 @@ def main(config: Config) -> None:
     noise, denoised = remove_noise(vocoder, audio, config)
     results = {"latent": [latent], "interpolation": path, "mels": mels, "noise": noise}
     text = "\n".join(f"{name}\n\n{cells(rows)}" for name, rows in results.items())
-    sounds = {"the recording": audio, **{f"under {k} mel": v for k, v in retold.items()}, **denoised}
+    sounds = {"the recording": audio, **{f"mel of {k}": v for k, v in retold.items()}, **denoised}
     for name, sound in sounds.items():
         io.write(out / f"{name.replace(' ', '-')}.wav", sound.clamp(-1, 1), vocoder.sample_rate)
     (out / "table.md").write_text(text)
