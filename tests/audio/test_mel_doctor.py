@@ -25,6 +25,10 @@ def speech(request):
         (COQUI, "dB scaled to -4..4, as Coqui"),
         (MelConfig.preset("flowavenet"), "flowavenet"),
         (MelConfig.preset("vocos"), "vocos"),
+        (MelConfig.preset("bigvgan_24khz"), "bigvgan_24khz"),
+        (MelConfig.preset("bigvgan_44khz"), "bigvgan_44khz"),
+        (MelConfig.preset("nemo"), "ln, as nvidia and hifigan"),
+        (MelConfig.preset("parallelwavegan_24khz"), "log10, as parallelwavegan and espnet"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
