@@ -16,6 +16,8 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+N_COLOURS = 48
+
 
 def launch(main: Callable[[Any], None], schema: type, folder: Path) -> None:
     """Run a recipe on the `config.yaml` of its folder with the command line's overrides; an unknown key fails.
@@ -80,11 +82,13 @@ def new_figure(rows: int, columns: int, width: float, height: float, **options: 
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 90) -> Path:
-    """Write a picture, close it, and give its path."""
+    """Write a picture of few enough colours to stay small, close it, and give its path."""
     from matplotlib import pyplot
+    from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.tight_layout(pad=0.6)
     figure.savefig(path, dpi=dpi)
     pyplot.close(figure)
+    Image.open(path).convert("RGB").quantize(N_COLOURS).save(path, optimize=True)
     return path
