@@ -10,10 +10,12 @@ small=${SMALL:-} # set: a dry run on a CPU, with TRITON_INTERPRET=1
 benchmark=(scripts/gpu/benchmark.py)
 failed=0
 begun=$(mktemp)
+output=()
 first_model=waveglow-256 second_model=lapglow peers=(vocos-like hifigan-v1) sizes=() long=8x10 longer=16x10
 if [ -n "$small" ]; then
     first_model=waveglow-tiny second_model=lapglow-tiny peers=(vocos-like) sizes=(--size 1x0.02) long=1x0.02 longer=1x0.02
-    benchmark+=(--small --seconds 0)
+    output=(--output "${OUT:-$(mktemp -d)}/benchmarks")
+    benchmark+=(--small --seconds 0 "${output[@]}")
 fi
 
 keep() {
@@ -28,7 +30,7 @@ keep() {
 
 # Run a command for at most so many seconds; what it wrote before it ended is kept, however it ended.
 within() {
-    local seconds=$1
+    local seconds=$(($1 * (${#small} ? 20 : 1)))
     shift
     timeout "$seconds" "$python" "$@"
     local status=$?
@@ -46,14 +48,15 @@ piece() {
         within 180 -m pytest -q -n "$jobs" -p no:cacheprovider tests/ops tests/cuda_ext tests/inference/test_planned.py ;;
     parity)
         if [ -n "$small" ]; then
-            within 290 scripts/gpu/parity.py --model $second_model --dtype float16 --seconds 0.01 --backend reference
+            within 290 scripts/gpu/parity.py --model $second_model --dtype float16 --seconds 0.01 --backend reference \
+                "${output[@]}"
         else
             within 280 scripts/gpu/parity.py --jobs "$jobs"
         fi ;;
     autotune)
         if [ -n "$small" ]; then
             within 290 scripts/gpu/autotune.py --device cpu --waveglow $first_model --lapglow $second_model \
-                --longest 40 --candidates 1
+                --longest 40 --candidates 1 "${output[@]}"
         else
             within 180 scripts/gpu/autotune.py --jobs "$jobs" --minutes 2.7
         fi ;;
@@ -68,8 +71,8 @@ piece() {
         done
         within 230 "${benchmark[@]}" --model $first_model --backend max-autotune --dtype bfloat16 --size $long ;;
     profile)
-        within 40 scripts/gpu/profile_inverse.py --model $first_model --size $long
-        within 30 scripts/gpu/profile_inverse.py --model $second_model --size $longer ;;
+        within 40 scripts/gpu/profile_inverse.py --model $first_model --size $long "${output[@]}"
+        within 30 scripts/gpu/profile_inverse.py --model $second_model --size $longer "${output[@]}" ;;
     training)
         within 70 scripts/benchmark_train.py --model lapglow-base --spectral-share 0.5 \
             --json benchmarks/training-lapglow-base.json
