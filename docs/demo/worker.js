@@ -1,7 +1,8 @@
 // The model, away from the thread that draws. Messages in: {samples, sigma, seed}; out: {facts}, {audio, seconds} or {error}.
 import * as ort from "./dist/ort.wasm.bundle.min.mjs";
 
-ort.env.wasm.wasmPaths = new URL("./dist/", import.meta.url).href;
+// The bundle holds the loader; asked for a folder, it would fetch another one from there.
+ort.env.wasm.wasmPaths = { wasm: new URL("./dist/ort-wasm-simd-threaded.wasm", import.meta.url).href };
 ort.env.wasm.numThreads = 1;
 
 let session;

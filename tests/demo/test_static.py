@@ -1,0 +1,101 @@
+"""The static page in a browser: the model in ONNX Runtime Web, on a real clip."""
+
+import functools
+import http.server
+import importlib.util
+import io
+import shutil
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+from conftest import DATA
+
+from waveflow.inference import load
+
+from .browser import opened
+
+ROOT = Path(__file__).resolve().parents[2]
+CLIP = DATA / "ljspeech" / "wavs" / "LJ001-0002.flac"
+MODEL = "lapglow-tiny"
+
+
+@pytest.fixture(scope="module")
+def build_demo():
+    spec = importlib.util.spec_from_file_location("build_demo", ROOT / "scripts" / "build_demo.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["build_demo"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def url(build_demo, tmp_path_factory):
+    pytest.importorskip("onnxscript", reason="needs the extra: pip install 'waveflow[export]'")
+    folder = tmp_path_factory.mktemp("demo")
+    try:
+        package = build_demo.download(folder)
+    except RuntimeError as error:
+        pytest.skip(f"needs ONNX Runtime Web from the npm registry: {error}")
+    page = folder / "page"
+    shutil.copytree(build_demo.PAGE, page, ignore=shutil.ignore_patterns("dist"))
+    build_demo.build(MODEL, page / "dist", package)
+    handler = functools.partial(Quiet, directory=page)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def heard(page):
+    """The samples of the page's resynthesis."""
+    data = page.evaluate(
+        "async () => Array.from(new Uint8Array(await (await fetch(document.getElementById('resynthesis').src))"
+        ".arrayBuffer()))"
+    )
+    audio, rate = soundfile.read(io.BytesIO(bytes(data)), dtype="float32")
+    assert rate == 22050
+    return torch.from_numpy(audio)
+
+
+def test_the_browser_makes_the_offline_audio_and_asks_nobody_outside(url, tmp_path):
+    samples, rate = soundfile.read(CLIP, dtype="float32")
+    soundfile.write(tmp_path / "clip.wav", samples, rate)
+    soundfile.write(tmp_path / "short.wav", samples[:100], rate)
+    with opened(url, width=390, height=844) as (page, outside):
+        page.wait_for_selector("#file:enabled", state="attached")
+        page.fill("#seed", "7")
+        page.set_input_files("#file", tmp_path / "short.wav")
+        page.wait_for_selector("#status.wrong")
+        page.set_input_files("#file", tmp_path / "clip.wav")
+        page.wait_for_function("document.getElementById('status').textContent === 'Done.'")
+        assert float(page.inner_text("#factor")) > 0
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        lit = (
+            "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(v => v > 200)"
+        )
+        assert page.eval_on_selector("#resynthesis-picture", lit)
+        found = heard(page)
+        assert outside == []
+    audio = torch.from_numpy(samples)
+    whole = torch.nn.functional.pad(audio, (0, -len(audio) % 256))
+    vocoder = load(MODEL, device="cpu", backend="reference")
+    expected = vocoder(vocoder.mel(whole)[:, : len(whole) // 256], seed=7)[: len(audio)]
+    error = (found - expected.clamp(-1, 1)).square().sum()
+    assert 10 * torch.log10(expected.square().sum() / error) > 60
+
+
+def test_a_package_that_is_not_the_one_looked_at_is_refused(build_demo, tmp_path):
+    (tmp_path / "other.tgz").write_bytes(b"something else")
+    with pytest.raises(RuntimeError, match="expected"):
+        build_demo.unpack(tmp_path / "other.tgz", tmp_path)
