@@ -16,7 +16,10 @@ def bench(
         list[str] | None,
         typer.Argument(help="Bundled models, checkpoint directories, or names of the registry; the bundled LapGlow."),
     ] = None,
-    backend: Annotated[list[str] | None, typer.Option(help="auto, reference, ...; may be repeated.")] = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(help="reference, onednn, triton, ...; may be repeated. The reference and the device's fastest."),
+    ] = None,
     dtype: Annotated[list[str] | None, typer.Option(help="float32, bfloat16 or float16; may be repeated.")] = None,
     batch: Annotated[list[int] | None, typer.Option(help="Utterances at a time; may be repeated.")] = None,
     seconds: Annotated[list[float] | None, typer.Option(help="Of audio each; may be repeated.")] = None,
@@ -36,7 +39,7 @@ def bench(
     from rich.console import Console
 
     from waveflow.audio import io
-    from waveflow.inference.backends import BACKENDS
+    from waveflow.inference.backends import BACKENDS, FASTEST
     from waveflow.inference.benchmark import PEERS, Candidate, Plan, made_up_vowels, rich_table, run
 
     for name, values, known in (
@@ -52,7 +55,8 @@ def bench(
         torch.set_num_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    ways = [(b, d) for b in backend or ["reference", "auto"] for d in dtype or ["float32", "bfloat16"]]
+    backends = backend or ["reference", *FASTEST.get(torch.device(device).type, ())[:1]]
+    ways = [(b, d) for b in backends for d in dtype or ["float32", "bfloat16"]]
     candidates = [Candidate(name, ways) for name in models or ["lapglow"]]
     if peers:
         candidates += [Candidate(name, [("pytorch", d) for d in dtype or ["float32", "bfloat16"]]) for name in PEERS]

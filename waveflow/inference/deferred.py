@@ -16,7 +16,7 @@ Inverse = Callable[[Tensor, MelContext], Tensor]
 # processor prepares more slowly, too.
 PLAIN_RATE = 30e9
 # Seconds: compilers are loaded, weights are folded and packed, and the two are compared.
-PREPARATION, PREPARATION_OF_A_PARAMETER = 1.0, 4e-8
+PREPARATION, PREPARATION_OF_A_PARAMETER = 1.0, 1e-7
 
 _log = logging.getLogger("waveflow")
 

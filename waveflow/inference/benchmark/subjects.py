@@ -92,7 +92,7 @@ class Flow:
         error = vocoder.decode(latent, mel).double() - exact
         return Subject(
             model=self.name,
-            backend=vocoder.backend,
+            backend=backend,
             dtype=dtype,
             frame_seconds=vocoder.config.mel.hop_length / vocoder.sample_rate,
             mel=self.mel,
