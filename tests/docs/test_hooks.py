@@ -1,0 +1,59 @@
+import importlib.util
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("mkdocs", reason="needs the extra waveflow[docs]")
+pytest.importorskip("latex2mathml", reason="needs the extra waveflow[docs]")
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def hooks():
+    spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "scripts" / "docs_hooks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def markdown(hooks, text):
+    return hooks.on_page_markdown(text, page=None, config=None, files=None)
+
+
+def test_equations_become_mathml_and_code_and_prices_stay(hooks):
+    found = markdown(hooks, "Let $x_1$ and\n\n$$\ny = \\sqrt{x}\n$$\n\ncost $5 or $6.\n")
+    assert found.count("<math") == 2
+    assert "<msqrt>" in found
+    assert "cost $5 or $6." in found
+    for code in ("`$a$`", "```bash\necho $A $B$\n```\n", "    indented $a$ b\n"):
+        assert markdown(hooks, code) == code
+
+
+def test_the_nav_has_what_there_is_and_pages_that_nobody_listed(hooks, tmp_path, monkeypatch):
+    for name in ("index.md", "flows.md", "new.md"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(hooks, "_benchmark_pages", lambda: {"benchmarks/stream.md": ""})
+    nav = ["index.md", {"Guides": ["late.md"]}, {"Background": ["flows.md", "late.md"]}, {"Benchmarks": "benchmarks"}]
+    config = hooks.on_config(SimpleNamespace(docs_dir=str(tmp_path), nav=nav))
+    expected = [
+        "index.md",
+        {"Background": ["flows.md"]},
+        {"Benchmarks": ["benchmarks/stream.md"]},
+        {"More": ["new.md"]},
+    ]
+    assert config.nav == expected
+
+
+def test_results_become_tables_with_every_column(hooks):
+    text = hooks._told({"threads": 2, "rows": [{"a": 1.23456, "b": {"p50": 2.0}}, {"a": None, "c": "x|y"}]})
+    assert "| threads | 2 |" in text
+    assert "| a | b | c |" in text
+    assert "| 1.235 | p50 2 |  |" in text
+    assert "|  |  | x\\|y |" in text
+
+
+def test_every_page_of_the_reference_names_what_exists(hooks):
+    for names in hooks.API.values():
+        assert all(hooks._exists(name) for name in names)
