@@ -12,9 +12,9 @@ let recorder;
 let busy = false;
 let again = false;
 
-function say(text, wrong = false) {
+function say(text, state = "") {
   at("status").textContent = text;
-  at("status").classList.toggle("wrong", wrong);
+  at("status").dataset.state = state;
 }
 
 function show(id, audio) {
@@ -43,11 +43,11 @@ async function take(blob) {
     const context = new OfflineAudioContext(1, 1, facts.sample_rate);
     decoded = await context.decodeAudioData(await blob.arrayBuffer());
   } catch {
-    say("This is no recording that the browser can read; try wav, mp3 or flac.", true);
+    say("This is no recording that the browser can read; try wav, mp3 or flac.", "wrong");
     return;
   }
   if (decoded.duration < MIN_SECONDS) {
-    say("The recording is too short.", true);
+    say("The recording is too short.", "wrong");
     return;
   }
   const length = Math.min(decoded.length, MAX_SECONDS * facts.sample_rate);
@@ -70,7 +70,7 @@ async function record() {
   try {
     stream = await navigator.mediaDevices.getUserMedia({ audio: true });
   } catch {
-    say("The microphone is not available; allow it, or choose a file.", true);
+    say("The microphone is not available; allow it, or choose a file.", "wrong");
     return;
   }
   const parts = [];
@@ -95,7 +95,7 @@ async function record() {
 worker.onmessage = ({ data }) => {
   if (data.error) {
     busy = false;
-    say(data.error, true);
+    say(data.error, "wrong");
     return;
   }
   if (data.facts) {
@@ -104,7 +104,7 @@ worker.onmessage = ({ data }) => {
     at("sigma-value").textContent = facts.sigma;
     at("facts").textContent = `Model: ${facts.name}, ${facts.megabytes} MB, in ONNX Runtime Web on one thread.`;
     at("record").disabled = at("file").disabled = false;
-    say("Ready.");
+    say("Ready.", "ready");
     return;
   }
   busy = false;
@@ -114,13 +114,13 @@ worker.onmessage = ({ data }) => {
   at("detail").textContent =
     `${length.toFixed(2)} s of audio in ${data.seconds.toFixed(2)} s, from recording to mel to audio, on this device.`;
   at("speed").hidden = false;
-  say("Done.");
+  say("Done.", "done");
   if (again) {
     again = false;
     synthesise();
   }
 };
-worker.onerror = () => say("The model cannot be started: its files are not here; run scripts/build_demo.py.", true);
+worker.onerror = () => say("The model cannot be started: its files are not here; run scripts/build_demo.py.", "wrong");
 
 at("record").onclick = record;
 at("file").onchange = (event) => event.target.files.length && take(event.target.files[0]);
