@@ -48,7 +48,7 @@ PRESETS = {
             [Candidate("waveglow-256", EVERY), Candidate("waveflow-64", [("reference", "float32")])],
             rounds=3,
             latency=1.0,
-            minutes=2.5,
+            minutes=3.0,
         ),
     ],
     "cpu-compile": [
