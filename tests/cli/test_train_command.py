@@ -4,6 +4,8 @@ import pytest
 from conftest import DATA
 from runs import SMALL, write_corpus
 
+import waveflow
+
 TINY = ["model=lapglow", "model_config.n_flows=1", "model_config.n_channels=4", "model_config.dilations=[1]"]
 SHORT = [f"train.{name}={SMALL['train'][name]}" for name in ("device", "bf16", "validate_seconds", "listen")]
 SHORT += ["train.steps=2", "schedule.warmup=1", "data.segment=4096", "data.batch_size=2", "data.workers=0"]
@@ -26,6 +28,11 @@ def test_train_writes_a_model_that_vocodes_and_finetune_starts_from_it(run, corp
     assert code == 0, stderr
     assert json.loads(stdout)["step"] == 2
     assert (tuned / "model" / "config.json").is_file()
+    voice = ["-o", tmp_path / "voice", "-m", out / "model", "--adapter", "finetune.rank=1"]
+    code, _, stderr = run("finetune", "-s", tuned / "corpus", *voice, *SHORT)
+    assert code == 0, stderr
+    adapted = waveflow.load(out / "model", adapter=tmp_path / "voice" / "adapter.safetensors", device="cpu")
+    assert adapted.name == "model + adapter"
 
 
 def test_show_prints_all_settings_and_does_nothing(run, tmp_path):
