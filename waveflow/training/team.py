@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+
+TIMEOUT = datetime.timedelta(minutes=10)
+"""After which a process that waits for the others gives up: longer than any of them renders or saves alone."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +70,10 @@ def team_of(device: str) -> Iterator[Team]:
         return
     if place.type == "cuda":
         torch.cuda.set_device(place)
-    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    # A connection or a sum that hangs must fail before people notice, so that torchrun can start the processes again.
+    dist.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=TIMEOUT)
     try:
-        yield Team(place, rank, size, dist.new_group(backend="gloo"))
+        yield Team(place, rank, size, dist.new_group(backend="gloo", timeout=TIMEOUT))
     finally:
         dist.destroy_process_group()
 
