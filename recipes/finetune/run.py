@@ -103,7 +103,11 @@ def measure(model: Path, corpus: Manifest, names: Sequence[str]) -> dict[str, fl
                 audio, synthesis, rate, metrics=names if seed == 0 else QUICK_FIGURES
             ).items():
                 found.setdefault(name, []).append(value)
-    return {name: round(float(np.nanmean(values)), 4) for name, values in found.items()}
+    means = {
+        name: np.mean([value for value in values if np.isfinite(value)] or [np.nan]) for name, values in found.items()
+    }
+    # A figure that no recording has, such as the pitch of what has none, is left out.
+    return {name: round(float(mean), 4) for name, mean in means.items() if np.isfinite(mean)}
 
 
 def make_row(system: str, speaker: Path, minutes: float | None, args: argparse.Namespace) -> dict[str, Any]:
