@@ -79,7 +79,14 @@ def pair(small, tmp_path):
     return make
 
 
-@pytest.mark.parametrize("changes", [{}, {"train": {"accumulate": 2, "reversible": True}}], ids=["plain", "parts"])
+NORMED = {"model": "squeezewave", "model_config": {"n_flows": 2, "n_layers": 1, "n_channels": 8}}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"train": {"accumulate": 2, "reversible": True}}, NORMED],
+    ids=["plain", "parts", "batch norm"],
+)
 def test_two_processes_equal_one_with_the_same_batch(pair, run, changes):
     one, other = pair(**changes)
     run(one)

@@ -17,6 +17,7 @@ from waveflow.training.keeping import Keeper
 from waveflow.training.meter import Meter
 from waveflow.training.report import Reporter
 from waveflow.training.run import Run, build_model, initialize
+from waveflow.training.synced_norm import sync_norms
 from waveflow.training.team import team_of
 from waveflow.training.validation import held_out, validate
 
@@ -67,6 +68,8 @@ def train(config: TrainConfig, console: Console | None = None) -> Outcome:
         news = keeper.resume()
         keeper.note_settings()
         stream = batches(dataset, config, team, run.step)
+        if team.size > 1:
+            sync_norms(run.model)
         objective = DistributedDataParallel(run.objective) if team.size > 1 else run.objective
         folder = Path(plan.out) if team.leads else None
         with Reporter(folder, plan.steps, run.step, console) as report:
