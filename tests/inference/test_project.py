@@ -34,3 +34,14 @@ def test_gains_are_bounded_so_that_silence_does_not_explode():
     silent = 1e-6 * torch.randn(1, 256 * 40)
     loud = transform(0.5 * torch.randn(1, 256 * 40))
     assert project(silent, loud, transform, 1).abs().max() < 1e-3
+
+
+def test_momentum_gets_closer_in_the_same_rounds(audio):
+    transform = MelSpectrogram()
+    audio = audio[None, : 256 * 80]
+    target = transform(audio)
+    start = torch.randn(audio.shape, generator=torch.Generator().manual_seed(0)) * audio.std()
+    plain, driven = (
+        (transform(project(start, target, transform, 12, momentum=m)) - target).abs().mean() for m in (0.0, 0.8)
+    )
+    assert driven < 0.9 * plain

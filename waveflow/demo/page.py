@@ -76,7 +76,7 @@ def build(models: Sequence[str], load: Callable[[str], Vocoder]) -> gr.Blocks:
                 )
                 name = gr.Dropdown(list(models), value=models[0], label="Model")
                 sigma = gr.Slider(0, 1.2, vocoder_of(models[0]).config.sigma, step=0.05, label="Sigma of the noise")
-                project = gr.Slider(0, 4, 1, step=1, label="Rounds of projection onto the mel")
+                project = gr.Slider(0, 16, 2, step=1, label="Rounds of projection onto the mel")
                 denoise = gr.Slider(0, 0.1, 0, step=0.005, label="Denoising")
                 seed = gr.Number(0, precision=0, minimum=0, maximum=2**53, label="Seed")
                 start = gr.Button("Resynthesise", variant="primary", elem_id="resynthesise")

@@ -59,7 +59,7 @@ class Settings(BaseModel, extra="forbid"):
     seed: int | None = Field(None, ge=0, lt=2**64, description="Of the noise; fresh unless given, told by `X-Seed`.")
     sigma: float | None = Field(None, ge=0, le=10, description="Standard deviation of the latent; the model's own.")
     denoise: float = Field(0.0, ge=0, le=10, description="Strength of the subtraction of the model's bias.")
-    project: int = Field(0, ge=0, le=8, description="Rounds of projection onto the mel.")
+    project: int = Field(0, ge=0, le=32, description="Rounds of projection onto the mel.")
 
 
 def create_app(vocoder: Vocoder, config: ServeConfig | None = None) -> FastAPI:
