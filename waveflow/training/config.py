@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from waveflow.training.limits import LOWEST, RANGES
+
 MISSING = "???"
 
 
@@ -210,11 +212,11 @@ class TrainConfig:
         for name, value in (("data.manifest", self.data.manifest), ("train.out", self.train.out)):
             if value == MISSING:
                 raise ValueError(f"{name} is not given; add {name}=PATH")
-        for name, lowest in _LOWEST.items():
+        for name, lowest in LOWEST.items():
             value = get(self, name)
             if not value >= lowest:
                 raise ValueError(f"{name} is {value}, expected at least {lowest}")
-        for name, (lowest, highest) in _RANGES.items():
+        for name, (lowest, highest) in RANGES.items():
             value = get(self, name)
             if not lowest <= value <= highest:
                 raise ValueError(f"{name} is {value}, expected {lowest} to {highest}")
@@ -233,40 +235,6 @@ class TrainConfig:
 
 
 SHAPES = ("cosine", "constant")
-
-_LOWEST = {
-    "data.segment": 1,
-    "data.batch_size": 1,
-    "data.window": 1,
-    "data.workers": 0,
-    "data.timeout": 0,
-    "optimizer.lr": 0,
-    "optimizer.eps": 0,
-    "optimizer.weight_decay": 0,
-    "optimizer.clip": 0,
-    "schedule.warmup": 0,
-    "schedule.cooldown": 0,
-    "objective.spectral_weight": 0,
-    "finetune.rank": 0,
-    "train.steps": 1,
-    "train.seed": 0,
-    "train.accumulate": 1,
-    "train.log_every": 1,
-    "train.validate_every": 1,
-    "train.validate_clips": 1,
-    "train.validate_seconds": 0.1,
-    "train.listen": 0,
-    "train.save_every": 1,
-    "train.keep": 1,
-    "train.patience": 0,
-}
-_RANGES = {
-    "data.balance": (0, 1),
-    "data.gain_share": (0, 1),
-    "schedule.final": (0, 1),
-    "objective.spectral_share": (0, 1),
-    "train.ema": (0, 1),
-}
 
 
 def get(config: TrainConfig, name: str) -> Any:
