@@ -128,3 +128,13 @@ def test_clips_are_cut_to_the_minutes_asked_for_and_never_held_out_ones():
     everything = Clips(files, 22050, 4096, 512)
     little = Clips(files, 22050, 4096, 512, minutes=0.01)
     assert len(little.speakers[0]) == 1 < len(everything.speakers[0])
+
+
+def test_a_curve_is_collected_from_logs_and_its_slope_is_per_doubling(tmp_path):
+    from research.curves import collect, per_doubling
+
+    (tmp_path / "run").mkdir()
+    rows = [{"step": 1, "minutes": 1.0, "nats": 3.0}, {"step": 2, "minutes": 2.0, "ljspeech/nats": 4.0}]
+    (tmp_path / "run" / "log.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert collect([tmp_path / "run"]) == [{"run": "run", **rows[1]}]
+    assert per_doubling([(1, 2.0), (2, 2.5), (4, 3.0)]) == pytest.approx(0.5)

@@ -1,10 +1,11 @@
 """Draw what held-out figures became over the core minutes of training, and fit how they go on.
 
-    python scripts/research/curves.py collect runs/lapglow runs/tiny
+    python scripts/research/curves.py collect runs/lapglow runs/lapglow-tiny
     python scripts/research/curves.py draw docs/research/lapglow-curves.png
 
 `collect` takes the validations out of the logs of runs into `benchmarks/research_lapglow_curves.jsonl`. `draw` draws
-them, and prints for each run the change per doubling of its core minutes.
+them, and prints for each model how figures at the ends of its schedules change per doubling of its core minutes. A run
+called `NAME+` went on from the end of the run NAME; its minutes count from there.
 """
 
 from __future__ import annotations
@@ -38,7 +39,19 @@ def per_doubling(points: list[tuple[float, float]]) -> float:
     return sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y)) / sum((a - mean_x) ** 2 for a in x)
 
 
-def draw(rows: list[dict[str, Any]], path: Path) -> None:
+def joined(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Rows by run, those of a continued one with the minutes that went before."""
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        runs.setdefault(row["run"], []).append(row)
+    for name in sorted(runs, key=len):
+        before = runs.get(name[:-1], []) if name.endswith("+") else []
+        spent = before[-1]["minutes"] if before else 0.0
+        runs[name] = [{**row, "minutes": row["minutes"] + spent} for row in runs[name]]
+    return runs
+
+
+def draw(runs: dict[str, list[dict[str, Any]]], path: Path) -> None:
     """One panel a figure, one line a run."""
     import matplotlib
 
@@ -47,11 +60,10 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 
     figure, panels = pyplot.subplots(1, len(FIGURES), figsize=(11, 3.2), layout="constrained")
     for panel, (name, label) in zip(panels, FIGURES.items()):
-        for run in dict.fromkeys(row["run"] for row in rows):
-            points = [(row["minutes"], row[name]) for row in rows if row["run"] == run]
-            panel.plot(*zip(*points), marker="o", markersize=3, label=run)
-        panel.set(xscale="log", xlabel="core minutes", title=f"{label}, 7 held-out LJSpeech clips")
-        panel.title.set_fontsize(9)
+        for run, rows in runs.items():
+            panel.plot([row["minutes"] for row in rows], [row[name] for row in rows], "o-", markersize=3, label=run)
+        panel.set(xscale="log", xlabel="core minutes")
+        panel.set_title(f"{label}, held-out LJSpeech", fontsize=9)
         panel.grid(alpha=0.3, which="both")
     panels[0].legend(fontsize=7)
     figure.savefig(path, dpi=80)
@@ -66,13 +78,15 @@ def main() -> None:
         lines = [json.dumps(row) for row in collect(args.paths)]
         CURVES.write_text("\n".join(lines) + "\n")
         return
-    rows = [json.loads(line) for line in CURVES.read_text().splitlines()]
-    draw(rows, args.paths[0])
-    for run in dict.fromkeys(row["run"] for row in rows):
+    runs = joined([json.loads(line) for line in CURVES.read_text().splitlines()])
+    draw(runs, args.paths[0])
+    for model in sorted({name.rstrip("+") for name in runs}):
+        ends = [rows[-1] for name, rows in runs.items() if name.rstrip("+") == model]
         for name, label in FIGURES.items():
-            points = [(row["minutes"], row[name]) for row in rows if row["run"] == run]
-            if len(points) > 1:
-                print(f"{run}: {label} {points[-1][1]:.3f}, {per_doubling(points):+.3f} per doubling of core minutes")
+            points = [(row["minutes"], row[name]) for row in ends]
+            told = ", ".join(f"{value:.3f} after {minutes:.1f} min" for minutes, value in points)
+            slope = f"; {per_doubling(points):+.3f} per doubling" if len(points) > 1 else ""
+            print(f"{model}: {label} {told}{slope}")
 
 
 if __name__ == "__main__":

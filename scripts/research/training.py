@@ -337,6 +337,7 @@ class Run:
                 "device": self.device.type,
                 "batch": f"{settings.batch} x {settings.segment} samples",
                 "objective": f"likelihood + {settings.spectral} x spectral loss through the inverse"
+                + (f" with its mel term {1 + settings.mel_weight:g} times" if settings.mel_weight else "")
                 + (f" + {settings.adversarial} x adversarial loss" if settings.adversarial else ""),
                 "optimizer": f"{settings.optimizer}, rate {settings.rate}",
                 "validation": found,

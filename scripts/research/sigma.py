@@ -1,0 +1,51 @@
+"""Resynthesise clips with latents of several deviations: does sigma matter, and are training clips any easier?
+
+    python scripts/research/sigma.py waveflow/pretrained/lapglow --data ../speech
+
+One line a set of clips and sigma: log-mel L1, mean log-mel difference (level), PESQ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import waveflow
+from research.training import find_clips
+from waveflow.audio import io
+from waveflow.metrics import pesq
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", help="directory or bundled name")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--clips", type=int, default=5, help="of each set")
+    parser.add_argument("--sigmas", type=float, nargs="+", default=[0.5, 0.8, 1.0])
+    args = parser.parse_args()
+    vocoder = waveflow.load(args.checkpoint, device="cpu")
+    train, held_out = find_clips(args.data)
+    sets = {"training": train["ljspeech"], "held out": [path for path in held_out if "ljspeech" in path.parts]}
+    for name, paths in sets.items():
+        clips = [
+            io.read(path, sample_rate=vocoder.sample_rate)[0] for path in paths[:: max(1, len(paths) // args.clips)]
+        ]
+        for sigma in args.sigmas:
+            found = []
+            for clip in clips[: args.clips]:
+                mel = vocoder.mel(clip)
+                synthesis = vocoder(mel, sigma=sigma, seed=0)[: len(clip)]
+                apart = vocoder.mel(synthesis) - mel
+                score = pesq(clip, synthesis, vocoder.sample_rate)
+                found.append([apart.abs().mean().item(), apart.mean().item(), float(score)])
+            distance, level, score = torch.tensor(found).mean(0).tolist()
+            print(f"{name}, sigma {sigma}: log-mel L1 {distance:.4f}, level {level:+.4f}, PESQ {score:.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
