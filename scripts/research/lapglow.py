@@ -92,7 +92,8 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     lines = ["| " + " | ".join(columns.values()) + " |", "| --- | --- |" + " ---: |" * (len(columns) - 2)]
     for row in rows:
         told = ", ".join(f"{key} {value}" for key, value in row["changes"].items()) or "none"
-        lines.append("| " + " | ".join(str({**row, "changes": told}.get(key, "")) for key in columns) + " |")
+        cells = ({**row, "changes": told}.get(key, "") for key in columns)
+        lines.append("| " + " | ".join(f"{c:.4g}" if isinstance(c, float) else str(c) for c in cells) + " |")
     return lines
 
 
