@@ -43,6 +43,8 @@ def nats_over_time(vocoder: Vocoder, audio: Tensor) -> Tensor:
     z, nats = _through(model.flow, x, told)
     latent = model._to_samples(z, told).view(n_frames, hop)
     prior = -0.5 * (latent.square() + math.log(2 * math.pi)).sum(1)
+    if len(nats) == 1:
+        nats = (nats / n_frames).expand(n_frames)
     return prior + nats.view(n_frames, -1).sum(1)
 
 
@@ -70,6 +72,6 @@ def _through(step: Bijection, x: Tensor, context: Context) -> tuple[Tensor, Tens
         log_s = step._log_s(x, context)
         return torch.exp(log_s) * x, log_s[0].sum(0)
     z, log_det = step(x, context)
-    if z.dim() != 3 or not log_det.any():
+    if not log_det.any():
         return z, z.new_zeros(1)
     return z, (log_det / z.shape[-1]).expand(z.shape[-1])
