@@ -54,7 +54,7 @@ def held_out_clips(data: Path, per_speaker: int) -> dict[str, list[Path]]:
 
 
 def measure(
-    vocoder: Vocoder, clips: list[Path], *, rounds: Sequence[int] = (0, 1, 3), griffin_lim_too: bool = True
+    vocoder: Vocoder, clips: list[Path], *, rounds: Sequence[int] = (0, 2, 16), griffin_lim_too: bool = True
 ) -> dict[str, dict[str, float]]:
     """Mean figures of the model after so many rounds of projection, and of Griffin-Lim on the same mels."""
     systems: dict[str, list[Clip]] = {}
