@@ -29,7 +29,7 @@ def project(
         mel: Target under the transform's contract, `(B, n_mels, F)`; its last frame is held where F is short.
         transform: The mel transform.
         rounds: How often. Two bring most of what is nearly free, 16 what the mel knows.
-        momentum: From the third round on; 0 is the plain alternation, which takes three times the rounds.
+        momentum: From the third round on; 0 is the plain alternation, which takes twice the rounds.
 
     Returns:
         `(B, T)`.
