@@ -22,12 +22,15 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from waveflow.audio.io import read
 from waveflow.inference import Vocoder, load
 
+SPEECH = Path(__file__).parents[1] / "tests" / "data"
 MALFORMED, HANG_UP, STALL = 0.01, 0.02, 0.01
 LENGTHS = (25, 40, 60, 86, 130, 172, 215, 258, 344, 430, 517)
 TOLERANCE = 1e-4
@@ -68,13 +71,14 @@ class Tally:
 
 
 def make_cases(vocoder: Vocoder) -> list[Case]:
-    """Mels of noise that swells and fades, of all lengths, with their offline audio."""
+    """Mels of real speech, of all lengths, with their offline audio."""
+    clips = [read(path, sample_rate=vocoder.sample_rate)[0] for path in sorted(SPEECH.rglob("*.flac"))]
+    speech = torch.cat(clips)
     cases = []
     for seed, n_frames in enumerate(LENGTHS):
-        generator = torch.Generator().manual_seed(seed)
         n_samples = vocoder.config.mel.samples(n_frames)
-        swell = torch.sin(torch.arange(n_samples) * (4 * torch.pi / vocoder.sample_rate)).square()
-        mel = vocoder.mel(0.2 * swell * torch.randn(n_samples, generator=generator))[:, :n_frames].cpu()
+        start = random.Random(seed).randrange(len(speech) - n_samples)
+        mel = vocoder.mel(speech[start : start + n_samples])[:, :n_frames].cpu()
         file = io.BytesIO()
         np.save(file, mel.numpy())
         cases.append(Case(file.getvalue(), seed, vocoder(mel, seed=seed).cpu().numpy()))
