@@ -19,17 +19,16 @@ import json
 import platform
 import statistics
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from waveflow.audio.mel import MelSpectrogram
 from waveflow.models import MelFlow, build
+from waveflow.training.activations import peak_activation_bytes
 from waveflow.training.config import TrainConfig, n_chosen
 from waveflow.training.gradients import add_gradients
 from waveflow.training.objective import Part
@@ -139,42 +138,8 @@ def measure(args: argparse.Namespace, setting: Setting, device: torch.device, fl
     if device.type == "cuda":
         row["peak_mib"] = torch.cuda.max_memory_allocated(device) / 2**20
     if not setting.compile:
-        row["peak_activation_mib"] = peak_activation_bytes(run, step) / 2**20
+        row["peak_activation_mib"] = peak_activation_bytes(run.model, step) / 2**20
     return row
-
-
-def peak_activation_bytes(run: Run, step: Callable[[], None]) -> int:
-    """The most bytes, weights apart, that autograd held at any time of a step."""
-    weights = {p.untyped_storage().data_ptr() for p in run.model.parameters()}
-    held: dict[int, list[int]] = {}
-    alive = peak = 0
-
-    class Packed:
-        def __init__(self, tensor: Tensor) -> None:
-            self.tensor = tensor
-
-    def release(pointer: int) -> None:
-        nonlocal alive
-        held[pointer][0] -= 1
-        if not held[pointer][0]:
-            alive -= held.pop(pointer)[1]
-
-    def pack(tensor: Tensor) -> Packed:
-        nonlocal alive, peak
-        packed, storage = Packed(tensor), tensor.untyped_storage()
-        pointer = storage.data_ptr()
-        if pointer not in weights:
-            if pointer not in held:
-                held[pointer] = [0, storage.nbytes()]
-                alive += storage.nbytes()
-            held[pointer][0] += 1
-            weakref.finalize(packed, release, pointer)
-            peak = max(peak, alive)
-        return packed
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda packed: packed.tensor):
-        step()
-    return peak
 
 
 def activations(args: argparse.Namespace, device: torch.device) -> list[dict[str, Any]]:
@@ -186,7 +151,7 @@ def activations(args: argparse.Namespace, device: torch.device) -> list[dict[str
         for name, reversible in (("stored", False), ("reversible", True)):
             run, step = new_run(sized, Setting(args.bf16_only, False, reversible), device)
             found[f"{name}_s"] = statistics.median(time_of(step, args.steps, args.warmup, device))
-            found[f"{name}_mib"] = peak_activation_bytes(run, step) / 2**20
+            found[f"{name}_mib"] = peak_activation_bytes(run.model, step) / 2**20
             del run, step
             gc.collect()
         rows.append({**found, "time": found["reversible_s"] / found["stored_s"]})

@@ -98,12 +98,12 @@ def test_discriminators_learn_to_tell_noise_from_a_tone():
 
 
 def test_two_steps_of_a_variant_leave_a_row(tmp_path, monkeypatch):
-    from research import lapglow, training, variants
+    from research import clips, lapglow, variants
 
     trial = {"model": "lapglow-tiny", "steps": 2, "batch": 2, "segment": 4096, "warmup": 1, "optimizer": "muon"}
     trial |= {"projected": 1.0, "mel_weight": 1.0, "adversarial": 0.1}
     monkeypatch.setitem(variants.VARIANTS, "trial", trial)
-    monkeypatch.setattr(training, "HELD_OUT", tmp_path / "heldout.txt")
+    monkeypatch.setattr(clips, "HELD_OUT", tmp_path / "heldout.txt")
     (tmp_path / "heldout.txt").write_text("# one clip\nljspeech/wavs/LJ001-0008.flac\n")
     rows = tmp_path / "rows.jsonl"
     for what in ("train", "evaluate"):
@@ -119,7 +119,7 @@ def test_two_steps_of_a_variant_leave_a_row(tmp_path, monkeypatch):
 
 
 def test_clips_are_cut_to_the_minutes_asked_for_and_never_held_out_ones():
-    from research.training import Clips, find_clips
+    from research.clips import Clips, find_clips
 
     train, held_out = find_clips(DATA)
     assert held_out

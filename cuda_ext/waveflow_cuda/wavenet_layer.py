@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from waveflow.ops.wavenet_layer.packing import n_taps
 from waveflow_cuda.library import half_precision, library, wide
 
 
@@ -22,10 +23,7 @@ def wavenet_layer(
     dilation: int,
 ) -> None:
     """As `waveflow.ops.wavenet_layer.wavenet_layer`, in half precision."""
-    n_positions, n_blocks, _ = gate_bias.shape
-    told_tiles = (hidden.shape[2] - n_positions * n_channels) // gate_weight.shape[2]
-    conv_tiles = len(gate_weight) // n_blocks - n_positions * told_tiles
-    taps = conv_tiles // -(-n_channels // gate_weight.shape[2])
+    taps = n_taps(hidden, gate_weight, gate_bias, n_channels)
     after = (mix_weight, mix_bias, end_weight, end_bias, lengths, hidden_out, out)
     _start(None, None, None, hidden, gate_weight, gate_bias, *after, n_channels, taps, dilation)
 

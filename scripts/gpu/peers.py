@@ -1,41 +1,14 @@
-"""Other vocoders at random weights, for their speed: it does not depend on the weights."""
+"""Other vocoders at random weights, for their speed: it does not depend on the weights.
+
+The GPU machine may lack the package of Vocos, hence a network of its size.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-
-def hifigan_v1() -> nn.Module:
-    """HiFi-GAN V1 (arXiv:2010.05646) as `transformers` has it, for 80 mels and a hop of 256."""
-    from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
-
-    config = SpeechT5HifiGanConfig(
-        model_in_dim=80,
-        sampling_rate=22050,
-        upsample_initial_channel=512,
-        upsample_rates=[8, 8, 2, 2],
-        upsample_kernel_sizes=[16, 16, 4, 4],
-        resblock_kernel_sizes=[3, 7, 11],
-        resblock_dilation_sizes=[[1, 3, 5]] * 3,
-        normalize_before=False,
-    )
-    generator = SpeechT5HifiGan(config).eval()
-    # Releases of transformers before 5 build it with weight norms, which would be computed in every call.
-    if any("weight_g" in name or "parametrizations" in name for name, _ in generator.named_parameters()):
-        generator.remove_weight_norm()
-    return _Transposed(generator)
-
-
-class _Transposed(nn.Module):
-    """Takes the mel as `(B, n_mels, F)`."""
-
-    def __init__(self, generator: nn.Module) -> None:
-        super().__init__()
-        self.generator = generator
-
-    def forward(self, mel: Tensor) -> Tensor:
-        return self.generator(mel.mT)
+from waveflow.inference.benchmark import peers
 
 
 class Vocos(nn.Module):
@@ -75,8 +48,4 @@ class _Block(nn.Module):
         return x + self.scale * self.narrow(nn.functional.gelu(self.widen(y)))
 
 
-def vocos() -> nn.Module:
-    return Vocos().eval()
-
-
-PEERS = {"hifigan-v1": hifigan_v1, "vocos-like": vocos}
+PEERS = {"hifigan-v1": lambda: peers.hifigan_v1().network.eval(), "vocos-like": lambda: Vocos().eval()}

@@ -21,7 +21,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from research.training import Run, Settings, held_out_lines
+from research.clips import held_out_lines
+from research.training import Run, Settings
 from research.variants import VARIANTS
 
 ROWS = Path(__file__).parents[2] / "benchmarks" / "research_lapglow.jsonl"

@@ -16,7 +16,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import waveflow
-from research.training import find_clips
+from research.clips import find_clips
 from waveflow.audio import io
 from waveflow.metrics import pesq
 

@@ -1,4 +1,4 @@
-"""One training run of a LapGlow on a CPU or a GPU: settings, clips, steps, validation."""
+"""One training run of a LapGlow on a CPU or a GPU: settings, steps, state."""
 
 from __future__ import annotations
 
@@ -13,21 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import torch
 from torch import Tensor
 
+from research.clips import Clips, find_clips, held_out_lines, validate
 from research.discriminator import SpectralDiscriminator, taken_for_real, told_apart
 from research.fast import Passes, couple, uncouple
 from research.muon import Muon
 from waveflow.audio.mel import MelSpectrogram
 from waveflow.checkpoints import native
 from waveflow.inference.project import project
-from waveflow.losses import SpectralLoss, bits_per_sample, dequantize, nats_per_sample
+from waveflow.losses import SpectralLoss, bits_per_sample, dequantize
 from waveflow.models import MelFlow, build
-
-HELD_OUT = Path(__file__).parents[1] / "heldout.txt"
-SPEAKERS = ("ljspeech", "kathleen")
 
 
 @dataclass
@@ -86,108 +83,6 @@ class Settings:
         """The learning rate of a step, from 0."""
         falling = (self.steps - step) / (self.cooldown or self.steps)
         return self.rate * min(1.0, (step + 1) / max(self.warmup, 1), falling)
-
-
-class Clips:
-    """Recordings of several speakers in memory, as 16-bit integers, sampled evenly over speakers.
-
-    Args:
-        files: For each speaker, paths of clips at the model's rate.
-        segment: Samples of a training item.
-        margin: Real samples kept on each side of it, so that its mel is that of the whole recording.
-        minutes: Use no more than this of each speaker.
-        augment: Play half of the items at another level than recorded.
-    """
-
-    def __init__(
-        self,
-        files: dict[str, list[Path]],
-        sample_rate: int,
-        segment: int,
-        margin: int,
-        minutes: float | None = None,
-        augment: bool = True,
-    ) -> None:
-        self.segment, self.margin, self.augment = segment, margin, augment
-        self.speakers = []
-        for paths in files.values():
-            clips, left = [], math.inf if minutes is None else minutes * 60 * sample_rate
-            for path in paths:
-                audio, rate = soundfile.read(path, dtype="int16")
-                if rate != sample_rate:
-                    raise SystemExit(f"{path} is at {rate} Hz, expected {sample_rate}; resample the corpus first")
-                if left <= 0:
-                    break
-                left -= len(audio)
-                clips.append(np.pad(audio, margin))
-            clips = [c for c in clips if len(c) >= segment + 2 * margin]
-            if clips:
-                self.speakers.append(clips)
-        if not self.speakers:
-            raise SystemExit(f"no clip is as long as a segment of {segment} samples; give longer clips")
-        rms = [np.sqrt(np.mean([np.mean((c / 32768.0) ** 2) for c in clips])) for clips in self.speakers]
-        self.gains = [rms[0] / r for r in rms]
-
-    def batch(self, size: int, rng: np.random.Generator) -> Tensor:
-        """Draw `(size, segment + 2 margin)` float audio."""
-        rows = []
-        for i in range(size):
-            speaker = (i + int(rng.integers(len(self.speakers)))) % len(self.speakers)
-            clips = self.speakers[speaker]
-            lengths = np.array([len(c) for c in clips], dtype=np.float64)
-            clip = clips[rng.choice(len(clips), p=lengths / lengths.sum())]
-            start = int(rng.integers(len(clip) - self.segment - 2 * self.margin + 1))
-            audio = clip[start : start + self.segment + 2 * self.margin].astype(np.float32) / 32768
-            gain = self.gains[speaker]
-            if self.augment and rng.random() < 0.5:
-                gain *= 10 ** (rng.uniform(-12, 6) / 20)
-            gain = min(gain, 0.99 / max(np.abs(audio).max(), 1e-4))
-            rows.append(audio * np.float32(gain * rng.choice([-1, 1])))
-        return torch.from_numpy(np.stack(rows))
-
-
-def held_out_lines() -> list[str]:
-    """The lines of `scripts/heldout.txt` that name clips or speakers."""
-    return [line for line in HELD_OUT.read_text().splitlines() if line and not line.startswith("#")]
-
-
-def find_clips(data: Path) -> tuple[dict[str, list[Path]], list[Path]]:
-    """Training clips by speaker, and the held-out ones."""
-    held_out = held_out_lines()
-    train = {
-        speaker: [p for p in sorted((data / speaker).rglob("*.flac")) if str(p.relative_to(data)) not in held_out]
-        for speaker in SPEAKERS
-        if (data / speaker).is_dir()
-    }
-    validation = [data / line for line in held_out if line.startswith(SPEAKERS) and (data / line).is_file()]
-    if not validation:
-        raise SystemExit(f"no clip of {HELD_OUT} is in {data}; give the folder with ljspeech/ and kathleen/")
-    return train, validation
-
-
-@torch.no_grad()
-def validate(model: MelFlow, mel: MelSpectrogram, paths: list[Path]) -> dict[str, float]:
-    """Nats per sample, and log-mel L1 and PESQ of the resynthesis, by corpus, on held-out clips."""
-    from pesq import pesq
-    from torchaudio.functional import resample
-
-    found: dict[str, list[tuple[float, float, float]]] = {}
-    generator = torch.Generator().manual_seed(0)
-    for path in paths:
-        audio = torch.from_numpy(soundfile.read(path, dtype="float32")[0])[None]
-        audio = audio[:, : audio.shape[1] // model.n_group * model.n_group]
-        target = mel(audio)
-        nats = nats_per_sample(*model(dequantize(audio, generator), target)).item()
-        latent = model.config.sigma * torch.randn(audio.shape, generator=generator)
-        synthesis = model.inverse(latent, target).clamp(-1, 1)
-        distance = (mel(synthesis) - target).abs().mean().item()
-        pair = [resample(x[0], model.mel_config.sample_rate, 16000).numpy() for x in (audio, synthesis)]
-        found.setdefault(path.parts[-3], []).append((nats, distance, pesq(16000, *pair, "wb")))
-    return {
-        f"{corpus}/{name}": round(float(np.mean(column)), 4)
-        for corpus, rows in found.items()
-        for name, column in zip(("nats", "log_mel_l1", "pesq"), zip(*rows))
-    }
 
 
 class Run:

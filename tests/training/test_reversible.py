@@ -1,13 +1,12 @@
 """Recomputed activations against stored ones."""
 
-import weakref
-
 import pytest
 import torch
 
 from waveflow.audio.mel import MelConfig
 from waveflow.losses import log_likelihood
 from waveflow.models import MelContext, MelFlow, build
+from waveflow.training.activations import peak_activation_bytes
 from waveflow.training.reversible import make_reversible
 
 MEL = MelConfig(n_fft=64, win_length=64, hop_length=16, n_mels=5)
@@ -94,44 +93,15 @@ def test_autocast_of_the_forward_pass_holds_in_the_recomputation():
     assert (ordinary - recomputed).norm() < 2e-2 * ordinary.norm()
 
 
-def peak_activation_bytes(model: MelFlow) -> int:
-    """The most bytes, weights apart, that autograd held at any time of a forward and backward pass."""
-    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    held: dict[int, list[int]] = {}
-    alive = peak = 0
-
-    class Packed:
-        def __init__(self, tensor):
-            self.tensor = tensor
-
-    def release(pointer):
-        nonlocal alive
-        held[pointer][0] -= 1
-        if not held[pointer][0]:
-            alive -= held.pop(pointer)[1]
-
-    def pack(tensor):
-        nonlocal alive, peak
-        packed, storage = Packed(tensor), tensor.untyped_storage()
-        pointer = storage.data_ptr()
-        if pointer not in weights:
-            if pointer not in held:
-                held[pointer] = [0, storage.nbytes()]
-                alive += storage.nbytes()
-            held[pointer][0] += 1
-            weakref.finalize(packed, release, pointer)
-            peak = max(peak, alive)
-        return packed
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda packed: packed.tensor):
-        objective(model, *example(torch.float32, 64), None).backward()
-    return peak
+def held(model: MelFlow) -> int:
+    """The most bytes that autograd held in a pass of 64 frames."""
+    return peak_activation_bytes(model, lambda: objective(model, *example(torch.float32, 64), None).backward())
 
 
 @pytest.mark.parametrize("name", ["waveglow", "lapglow"])
 def test_peak_activation_bytes_stay_flat_from_4_to_12_flows(name):
     few, many = (
-        peak_activation_bytes(make_reversible(perturbed(name, n_flows=n, **early).float()))
+        held(make_reversible(perturbed(name, n_flows=n, **early).float()))
         for n, early in ((4, EARLY[name]), (12, EARLY[name]))
     )
     assert many <= 1.02 * few
@@ -141,7 +111,7 @@ EARLY = {"waveglow": {"n_early_every": 20}, "lapglow": {}}
 
 
 def test_stored_activations_grow_with_the_flows_by_the_same_measure():
-    few, many = (peak_activation_bytes(perturbed("lapglow", n_flows=n).float()) for n in (4, 12))
+    few, many = (held(perturbed("lapglow", n_flows=n).float()) for n in (4, 12))
     assert many > 2 * few
 
 

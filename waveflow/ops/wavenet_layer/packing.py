@@ -55,6 +55,21 @@ class Packing:
         return blocks.transpose(-4, -3).flatten(-3, -2)[..., :n_channels, :].flatten(-3, -2)
 
 
+def n_taps(hidden: Tensor, gate_weight: Tensor, gate_bias: Tensor, n_channels: int) -> int:
+    """Taps of the dilated convolution whose tiles come first in a packed gate.
+
+    Args:
+        hidden: Rows of state and features, `(B, F, n_positions * n_channels + n_features)`.
+        gate_weight: Tiles, `(n_tiles, 2 * block_channels, block_inputs)`.
+        gate_bias: `(n_positions, n_blocks, 2 * block_channels)`.
+        n_channels: Width of the state.
+    """
+    n_positions, n_blocks, _ = gate_bias.shape
+    told_tiles = (hidden.shape[2] - n_positions * n_channels) // gate_weight.shape[2]
+    conv_tiles = len(gate_weight) // n_blocks - n_positions * told_tiles
+    return conv_tiles // -(-n_channels // gate_weight.shape[2])
+
+
 def pack_gate(conv: Tensor, told: Tensor, dtype: torch.dtype) -> Tensor:
     """Lay out the weights of a layer's gate.
 

@@ -1,4 +1,7 @@
-"""A WaveNet layer as one Triton kernel: two matrix products, and the gate between them stays on the chip."""
+"""A WaveNet layer as one Triton kernel: two matrix products, and the gate between them stays on the chip.
+
+One kernel takes most of the file: cut in two, its operands would have to be followed across files.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from waveflow.ops.tuning import configuration
+from waveflow.ops.wavenet_layer.packing import n_taps
 
 
 @triton.jit
@@ -229,10 +233,7 @@ def wavenet_layer(
     dilation: int,
 ) -> None:
     """As `waveflow.ops.wavenet_layer.wavenet_layer`."""
-    n_positions, n_blocks, _ = gate_bias.shape
-    told_tiles = (hidden.shape[2] - n_positions * n_channels) // gate_weight.shape[2]
-    conv_tiles = len(gate_weight) // n_blocks - n_positions * told_tiles
-    taps = conv_tiles // -(-n_channels // gate_weight.shape[2])
+    taps = n_taps(hidden, gate_weight, gate_bias, n_channels)
     after = (mix_weight, mix_bias, end_weight, end_bias, lengths, hidden_out, out)
     _launch(None, None, None, hidden, gate_weight, gate_bias, *after, n_channels, taps, dilation)
 
