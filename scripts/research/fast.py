@@ -91,7 +91,8 @@ class Passes:
         self.squeeze, scale, *chain = model.flow
         self.couple, self.uncouple = compiled
         self.dilations, self.bound = tuple(model.config.dilations), model.config.max_log_s
-        features = model.features(mel).mT
+        with torch.autocast(mel.device.type, dtype, dtype != torch.float32):
+            features = model.features(mel).mT.to(mel.dtype)
         gain = scale.conditioner
         self.log_gain = F.linear(features, gain.weight[..., 0], gain.bias)
         nets = [coupling.conditioner for _, coupling in chain]
