@@ -68,6 +68,8 @@ def operations(model: MelFlow) -> float:
             a_position += 2 * c * (len(layer.taps) * taps + n_features) + layer.end.numel()
             a_position += 0 if layer.mix is None else layer.mix.numel()
         a_position += step.mix.numel() + c * (seen if narrow else 2 * half)
+    if folded.encoder is not None:
+        a_position += folded.encoder.n_products
     if folded.gain is not None:
         # The gain, and the transform, of which the rotated halves are made twice.
         a_position += folded.gain[0].numel() + 3 * model.n_group**2

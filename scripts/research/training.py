@@ -26,6 +26,9 @@ from waveflow.inference.project import project
 from waveflow.losses import SpectralLoss, bits_per_sample, dequantize
 from waveflow.models import MelFlow, build
 
+UNUSUAL = 8.0
+"""Times the usual norm of the gradient, from which on a step is left out."""
+
 
 @dataclass
 class Settings:
@@ -43,6 +46,7 @@ class Settings:
         optimizer: `adamw` or `muon`, the latter for the matrices of conditioners and encoder.
         rate: Learning rate.
         muon_rate: Muon's, as a multiple.
+        muon_decay: Muon's weight decay.
         muon_mixing: Let Muon step the 1x1 convolutions too.
         mixing: How the 1x1 convolutions start: `split`, as the model has them, or `rotation`, random.
         ema: Decay of the average of the weights that is kept.
@@ -70,6 +74,7 @@ class Settings:
     optimizer: str = "adamw"
     rate: float = 8e-4
     muon_rate: float = 1.0
+    muon_decay: float = 0.0
     muon_mixing: bool = False
     mixing: str = "split"
     ema: float = 0.99
@@ -133,7 +138,7 @@ class Run:
         if self.discriminator is not None:
             found = self.discriminator.parameters()
             self.judging = torch.optim.AdamW(found, settings.rate, betas=(0.8, 0.99), fused=True)
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds, self.usual_norm = 0, 0.0, 0.0
         if (out / "state.pt").exists():
             self._restore(torch.load(out / "state.pt", map_location=self.device, weights_only=True))
 
@@ -167,11 +172,18 @@ class Run:
         loss.backward()
         found["grad_norm"] = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.step += 1
-        if torch.isfinite(found["grad_norm"]):
+        if self._is_usual(found["grad_norm"].item()):
             for optimizer in self.optimizers:
                 optimizer.step()
             self.average.update_parameters(self.model)
         return {name: value.item() for name, value in found.items()}
+
+    def _is_usual(self, norm: float) -> bool:
+        """Whether to take a step: one whose gradient is far above what is usual would spoil more than it teaches."""
+        usual = self.step <= self.settings.warmup or norm < UNUSUAL * self.usual_norm
+        if math.isfinite(norm):
+            self.usual_norm += 0.02 * (min(norm, UNUSUAL * (self.usual_norm or norm)) - self.usual_norm)
+        return usual and math.isfinite(norm)
 
     def _judge(self, made: Tensor, real: Tensor) -> Tensor:
         """One step of the discriminator."""
@@ -257,6 +269,7 @@ class Run:
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step,
             "seconds": self.seconds,
+            "usual_norm": self.usual_norm,
         }
         if self.discriminator is not None:
             state["discriminator"] = self.discriminator.state_dict()
@@ -272,7 +285,7 @@ class Run:
         if self.discriminator is not None:
             self.discriminator.load_state_dict(state["discriminator"])
             self.judging.load_state_dict(state["judging"])
-        self.step, self.seconds = state["step"], state["seconds"]
+        self.step, self.seconds, self.usual_norm = state["step"], state["seconds"], state["usual_norm"]
 
 
 def _optimizers(model: MelFlow, settings: Settings) -> list[torch.optim.Optimizer]:
@@ -290,4 +303,4 @@ def _optimizers(model: MelFlow, settings: Settings) -> list[torch.optim.Optimize
     adamw = torch.optim.AdamW(others, settings.rate, betas=(0.9, 0.98), weight_decay=1e-2, fused=True)
     if not matrices:
         return [adamw]
-    return [adamw, Muon(matrices, settings.rate * settings.muon_rate, tallest=model.config.n_channels)]
+    return [adamw, Muon(matrices, settings.rate * settings.muon_rate, decay=settings.muon_decay, tallest=model.config.n_channels)]

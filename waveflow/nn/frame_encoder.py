@@ -52,6 +52,11 @@ class FrameEncoder(nn.Module):
             nn.init.zeros_(narrow.weight)
             nn.init.zeros_(narrow.bias)
 
+    @property
+    def n_products(self) -> int:
+        """Multiply-accumulates for one frame."""
+        return sum(weight.numel() for weight in self.parameters() if weight.dim() == 2)
+
     def forward(self, x: Tensor) -> Tensor:
         """Map `(..., in_channels)` to `(..., n_channels)`."""
         h = self.start((x - self.centre) / self.spread)
