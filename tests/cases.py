@@ -187,6 +187,7 @@ CASES = [
     Case("autoregressive-shift", lambda: autoregressive(b.ShiftMap(), [2, 0, 1]), (3,), (2,)),
     Case("autoregressive-bounded", lambda: autoregressive(b.AffineMap(0.5), [1, 2, 0]), (3,), (2,)),
     Case("iaf", lambda: b.IAF(4, 2, context_channels=2, **SMALL), (4,), (2,)),
+    Case("iaf-affine", lambda: b.IAF(3, 2, elementwise=b.AffineMap(3.0), **SMALL), (3,)),
     Case("naf", lambda: b.NAF(3, 2, n_units=4, context_channels=2, **SMALL), (3,), (2,), solved=1e-9),
     Case("nsf", lambda: b.NSF(4, 2, n_bins=4, bound=2.0, **SMALL), (4,)),
     Case(

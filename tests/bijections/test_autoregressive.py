@@ -1,6 +1,6 @@
 import torch
 
-from waveflow.bijections import IAF, MAF, NAF, GatedMap, SigmoidalMap
+from waveflow.bijections import IAF, MAF, NAF, AffineMap, GatedMap, SigmoidalMap
 
 
 def stirred(bijection):
@@ -55,6 +55,17 @@ def test_inverse_autoregression_is_the_gated_mean_of_the_paper():
     x, log_det = iaf.inverse_and_log_det(z)
     assert torch.allclose(x, gate * z + (1 - gate) * m)
     assert torch.allclose(log_det, gate.log().sum(1))
+
+
+def test_gates_narrow_whatever_they_are_told_and_affine_maps_need_not():
+    gated, affine = IAF(3, 2), IAF(3, 2, elementwise=AffineMap(max_log_s=3.0))
+    widened = []
+    for iaf in (gated, affine):
+        with torch.no_grad():
+            for parameter in iaf.parameters():
+                parameter.normal_()
+        widened.append((iaf.inverse_and_log_det(torch.randn(200, 3))[1] > 0).any())
+    assert widened == [False, True]
 
 
 def test_density_far_from_the_data_is_a_number():
