@@ -103,6 +103,17 @@ def test_mixture_of_sigmoids_makes_several_modes():
     assert log_slope[2] > log_slope[1] + 2
 
 
+def test_mixture_of_sigmoids_is_inverted_on_a_plateau_that_float32_cannot_resolve():
+    mapping = SigmoidalMap(2)
+    a, b = torch.tensor([40.0, 40.0]), torch.tensor([-400.0, 400.0])
+    parameters = torch.cat([a, b - mapping.spread, torch.tensor([0.0, 0.7])]).expand(4001, -1)
+    z, _ = mapping.transform(torch.linspace(-12, 12, 4001), parameters)
+    x, log_slope = mapping.invert(z, parameters)
+    assert x.isfinite().all()
+    assert log_slope.isfinite().all()
+    assert (mapping.transform(x, parameters)[0] - z).abs().max() < 1e-3
+
+
 def test_units_of_a_fresh_map_get_different_gradients():
     naf = NAF(2, 1, n_units=4)
     _, log_det = naf(torch.randn(16, 2))

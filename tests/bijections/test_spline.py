@@ -1,5 +1,6 @@
 import pytest
 import torch
+from tolerances import LOG_DET, ROUND_TRIP
 
 from waveflow.bijections import NSF, SplineMap
 
@@ -35,6 +36,26 @@ def test_bounds_and_knots_are_mapped_exactly_where_they_belong(dtype):
     assert torch.allclose(log_slope.exp(), slopes, rtol=1e-3)
     back, _ = spline.invert(values, parameters.expand(5, -1))
     assert torch.allclose(back, places, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 10, 30])
+def test_steep_spline_is_inverted_in_float32_as_well(size):
+    spline = SplineMap(8)
+    z, parameters = 10 * torch.rand(5000) - 5, size * torch.randn(5000, spline.n_parameters)
+    x, log_slope = spline.invert(z, parameters)
+    again, opposite = spline.transform(x, parameters)
+    assert (again - z).abs().max() < ROUND_TRIP[torch.float32]
+    assert log_slope.isfinite().all()
+    assert (log_slope + opposite).abs().max() < LOG_DET[torch.float32]
+
+
+def test_gradients_of_a_steep_inverse_are_finite():
+    spline = SplineMap(8)
+    z = (10 * torch.rand(5000) - 5).requires_grad_()
+    parameters = (30 * torch.randn(5000, spline.n_parameters)).requires_grad_()
+    x, log_slope = spline.invert(z, parameters)
+    gradients = torch.autograd.grad(x.sum() + log_slope.sum(), [z, parameters])
+    assert all(gradient.isfinite().all() for gradient in gradients)
 
 
 def test_gradients_are_finite_far_outside():

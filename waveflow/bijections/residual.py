@@ -26,7 +26,8 @@ class Residual(Bijection):
         log det(I + J) = E [ sum_{k=1}^{n_terms + n} (-1)^(k+1) / k  v^T J^k v / P(reaching term k) ]
 
     so that `log_det` then differs from call to call. The inverse iterates `x <- z - g(x)` to 1e-10 of its norm in
-    float64 and 1e-5 in float32, and differentiates by the implicit function theorem.
+    float64 and 1e-5 in float32, or to `5e-7 L / (1 - L)` where the bound L makes that more, and differentiates by the
+    implicit function theorem.
 
     Source: i-ResNet (arXiv:1811.00995); residual flows (arXiv:1906.02735), theorem 1.
 
