@@ -57,8 +57,10 @@ def invert_contraction(function: Callable[[Tensor], Tensor], z: Tensor, lipschit
 
     Iterates `x <- z - function(x)`. A step of length s leaves at most `s L / (1 - L)` to go, L being the Lipschitz
     constant, so that the stated tolerance is kept, not hoped for: `tolerance_of(z.dtype)`, or `4 eps L / (1 - L)`
-    where that is more, since steps below the rounding of x say nothing (4.8e-5 in float32 at L = 0.99). First derivatives with respect to z and to whatever
-    the function closes over are exact: the gradient g of x becomes the v with `v + J^T v = g`, solved the same way.
+    where that is more, since a step below the rounding of x says nothing (4.8e-5 in float32 at L = 0.99).
+
+    First derivatives with respect to z and to whatever the function closes over are exact: the gradient g of x becomes
+    the v with `v + J^T v = g`, solved the same way.
 
     Args:
         function: Maps `(B, ...)` to the same shape, each item by itself.
