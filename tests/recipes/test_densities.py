@@ -55,11 +55,14 @@ def test_recipe_leaves_a_table_and_a_picture(tmp_path):
     command = [sys.executable, RECIPE / "run.py", "steps=2", "n_test=100", "jobs=1", f"out={tmp_path}"]
     chosen = ["targets=[moons]", "families=[gaussian,nsf]"]
     subprocess.run([*command, *chosen], check=True, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    lines = (tmp_path / "table.md").read_text().splitlines()
-    assert [line.split("|")[1].strip() for line in lines[2:]] == ["gaussian", "nsf", "the density itself"]
-    row = json.loads((tmp_path / "moons" / "nsf.json").read_text())
+    nats, gaps = (tmp_path / "table.md").read_text().split("\n\n")
+    assert [line.split("|")[1].strip() for line in nats.splitlines()[2:]] == ["gaussian", "nsf", "the density itself"]
+    assert [line.split("|")[1].strip() for line in gaps.splitlines()[2:]] == ["gaussian", "nsf"]
+    row = json.loads((tmp_path / "moons" / "nsf-0.json").read_text())
+    assert row["split"] == "test"
     assert math.isfinite(row["nats"])
     assert row["nats"] < row["truth"]
+    assert math.isclose(row["gap"], row["truth"] - row["nats"], abs_tol=1e-4)
     assert (tmp_path / "moons.png").stat().st_size > 1000
 
 
