@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import recipe_modules
 import torch
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "densities"
@@ -48,6 +49,21 @@ def test_energies_are_those_of_the_paper_at_a_point_worked_by_hand():
     sides = math.log(math.exp(-0.5 * (1 / 0.6) ** 2) + math.exp(-0.5 * (3 / 0.6) ** 2))
     ring = -0.5 * ((math.sqrt(1.25) - 2) / 0.4) ** 2
     assert math.isclose(targets.energy_1(x).item(), ring + sides, rel_tol=1e-5)
+
+
+def test_what_is_scored_was_neither_trained_on_nor_chosen_by():
+    run, families = recipe_modules.load("densities", "run", "families")
+    scored = [*run.SPLITS.values()]
+    assert len(set(scored)) == len(scored) == 2
+    assert run.Config().split == "test"
+    target = targets.Target("moons")
+    draws = [target.sample(50, torch.Generator().manual_seed(seed)) for seed in (*run.Config().seeds, *scored)]
+    apart = torch.cdist(torch.cat(draws), torch.cat(draws)) + torch.eye(50 * len(draws))
+    assert (apart > 0).all()
+    # A continuous flow is scored by the equation, not by the steps that it was trained with.
+    flow = families.build("continuous")
+    families.solve_exactly(flow)
+    assert (flow.steps[1].solver, flow.steps[1].n_steps) == ("dopri5", None)
 
 
 @pytest.mark.slow
