@@ -8,7 +8,7 @@ import torch
 from waveflow import bijections as b
 from waveflow.nn import WaveNet
 from waveflow.nn.convnet import ConvNet
-from waveflow.nn.lipschitz import LipschitzMLP
+from waveflow.nn.lipschitz import Circle, LipschitzMLP
 from waveflow.nn.made import MADE
 from waveflow.nn.mlp import MLP, TimedMLP
 from waveflow.nn.wavenet2d import WaveNet2D
@@ -187,6 +187,7 @@ CASES = [
     Case("autoregressive-shift", lambda: autoregressive(b.ShiftMap(), [2, 0, 1]), (3,), (2,)),
     Case("autoregressive-bounded", lambda: autoregressive(b.AffineMap(0.5), [1, 2, 0]), (3,), (2,)),
     Case("iaf", lambda: b.IAF(4, 2, context_channels=2, **SMALL), (4,), (2,)),
+    Case("iaf-affine", lambda: b.IAF(3, 2, elementwise=b.AffineMap(3.0), **SMALL), (3,)),
     Case("naf", lambda: b.NAF(3, 2, n_units=4, context_channels=2, **SMALL), (3,), (2,), solved=1e-9),
     Case("nsf", lambda: b.NSF(4, 2, n_bins=4, bound=2.0, **SMALL), (4,)),
     Case(
@@ -212,6 +213,12 @@ CASES = [
         solved=1e-9,
     ),
     Case("residual-flow", lambda: b.ResidualFlow(3, 2, lipschitz=0.7, **SMALL), (3,), solved=1e-9),
+    Case(
+        "residual-flow-circle",
+        lambda: b.ResidualFlow(3, 2, lipschitz=0.7, activation=Circle, **SMALL),
+        (3,),
+        solved=1e-9,
+    ),
     Case("discrete", discrete, (3, 4), (2,), n_symbols=4),
     Case("continuous", continuous, (3,), (2,), solved=1e-7),
     Case("continuous-adjoint", lambda: continuous(adjoint=True), (3,), (2,), solved=1e-7),

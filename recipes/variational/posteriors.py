@@ -20,8 +20,13 @@ FAMILIES: dict[str, Callable[[int, int, int], Bijection]] = {
     "radial": lambda n_features, length, context_channels: Inverse(
         b.Chain(b.Radial(n_features, context_channels) for _ in range(length))
     ),
+    # Gates would narrow the base at every step, and never spread it over two modes.
     "iaf": lambda n_features, length, context_channels: b.IAF(
-        n_features, length, context_channels=context_channels, n_channels=32
+        n_features,
+        length,
+        context_channels=context_channels,
+        n_channels=32,
+        elementwise=b.AffineMap(max_log_s=3.0),
     ),
     "naf": lambda n_features, length, context_channels: Inverse(
         b.NAF(n_features, length, n_units=8, context_channels=context_channels, n_channels=32)

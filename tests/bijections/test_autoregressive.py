@@ -1,6 +1,6 @@
 import torch
 
-from waveflow.bijections import IAF, MAF, NAF, GatedMap, SigmoidalMap
+from waveflow.bijections import IAF, MAF, NAF, AffineMap, GatedMap, SigmoidalMap
 
 
 def stirred(bijection):
@@ -57,6 +57,17 @@ def test_inverse_autoregression_is_the_gated_mean_of_the_paper():
     assert torch.allclose(log_det, gate.log().sum(1))
 
 
+def test_gates_narrow_whatever_they_are_told_and_affine_maps_need_not():
+    gated, affine = IAF(3, 2), IAF(3, 2, elementwise=AffineMap(max_log_s=3.0))
+    widened = []
+    for iaf in (gated, affine):
+        with torch.no_grad():
+            for parameter in iaf.parameters():
+                parameter.normal_()
+        widened.append((iaf.inverse_and_log_det(torch.randn(200, 3))[1] > 0).any())
+    assert widened == [False, True]
+
+
 def test_density_far_from_the_data_is_a_number():
     maf = MAF(2, 8)
     with torch.no_grad():
@@ -90,6 +101,17 @@ def test_mixture_of_sigmoids_makes_several_modes():
     _, log_slope = mapping.transform(torch.tensor([-3.0, 0.0, 3.0]), parameters.expand(3, -1))
     assert log_slope[0] > log_slope[1] + 2
     assert log_slope[2] > log_slope[1] + 2
+
+
+def test_mixture_of_sigmoids_is_inverted_on_a_plateau_that_float32_cannot_resolve():
+    mapping = SigmoidalMap(2)
+    a, b = torch.tensor([40.0, 40.0]), torch.tensor([-400.0, 400.0])
+    parameters = torch.cat([a, b - mapping.spread, torch.tensor([0.0, 0.7])]).expand(4001, -1)
+    z, _ = mapping.transform(torch.linspace(-12, 12, 4001), parameters)
+    x, log_slope = mapping.invert(z, parameters)
+    assert x.isfinite().all()
+    assert log_slope.isfinite().all()
+    assert (mapping.transform(x, parameters)[0] - z).abs().max() < 1e-3
 
 
 def test_units_of_a_fresh_map_get_different_gradients():

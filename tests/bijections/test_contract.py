@@ -1,5 +1,6 @@
 """What every bijection promises, whatever it is made of."""
 
+import inspect
 from functools import partial
 
 import pytest
@@ -8,6 +9,7 @@ from cases import CASES, Case
 from tolerances import LOG_DET, PADDING, ROUND_TRIP
 from torch import Tensor
 
+from waveflow import bijections
 from waveflow.bijections import Bijection
 from waveflow.nn import Context
 
@@ -15,6 +17,13 @@ every = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 every_smooth = pytest.mark.parametrize(
     "case", [case for case in CASES if case.n_symbols is None], ids=lambda case: case.name
 )
+
+
+def test_every_family_of_the_package_is_a_case():
+    tried = {type(module) for case in CASES for module in case.build().modules()}
+    kinds = (Bijection, bijections.Elementwise)
+    exported = {kind for kind in vars(bijections).values() if inspect.isclass(kind) and issubclass(kind, kinds)}
+    assert exported - tried == {*kinds, bijections.Coupling}
 
 
 def perturbed(case: Case, dtype: torch.dtype = torch.float64) -> Bijection:

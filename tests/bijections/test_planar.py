@@ -37,6 +37,16 @@ def test_planar_direction_has_the_product_that_its_formula_states():
     assert wu > -1
 
 
+@pytest.mark.parametrize("size", [1e-2, 1e-5, 1e-8])
+def test_planar_with_a_vanishing_direction_is_the_same_in_float32(size):
+    # u is moved along w by a difference over |w|, which must not be one of rounding errors.
+    planar, x = Planar(2), torch.ones(1, 2)
+    with torch.no_grad():
+        planar.parameter.value.copy_(torch.tensor([size, 0.0, 0.5, 0.5, 1.0]))
+        z, exact = planar(x)[0], planar.double()(x.double())[0]
+    assert (z - exact).abs().max() < 1e-6
+
+
 def test_radial_inverse_is_exact_at_the_centre_and_far_from_it():
     radial = Radial(2).double()
     with torch.no_grad():

@@ -3,20 +3,21 @@ import torch
 from torch import nn
 
 from waveflow.bijections import Residual, ResidualFlow
-from waveflow.nn.lipschitz import LipschitzMLP, LipSwish
+from waveflow.nn.lipschitz import Circle, LipschitzMLP, LipSwish
 
 
-def wild_network(lipschitz: float = 0.9, n_features: int = 4, size: float = 1.0) -> LipschitzMLP:
-    network = LipschitzMLP(n_features, lipschitz, n_channels=12, n_layers=2).double()
+def wild_network(lipschitz: float = 0.9, n_features: int = 4, size: float = 1.0, activation=LipSwish) -> LipschitzMLP:
+    network = LipschitzMLP(n_features, lipschitz, n_channels=12, n_layers=2, activation=activation).double()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.normal_(std=size)
     return network
 
 
+@pytest.mark.parametrize("activation", [LipSwish, Circle])
 @pytest.mark.parametrize("size", [0.1, 1, 30])
-def test_network_contracts_whatever_its_weights(size):
-    network = wild_network(0.9, size=size)
+def test_network_contracts_whatever_its_weights(size, activation):
+    network = wild_network(0.9, size=size, activation=activation)
     x = 5 * torch.randn(200, 4, dtype=torch.float64)
     jacobian = torch.func.vmap(torch.func.jacrev(lambda item: network(item[None])[0]))(x)
     assert torch.linalg.matrix_norm(jacobian, 2).max() <= 0.9
@@ -41,6 +42,14 @@ def test_activation_has_slope_at_most_one():
         activation.raw.data.fill_(raw)
         (slope,) = torch.autograd.grad(activation(x).sum(), x)
         assert slope.abs().max() <= 1
+
+
+def test_circle_keeps_the_length_of_every_way_along_it():
+    circle = Circle(2.5).double()
+    circle.raw.data.fill_(0.7)
+    x = 5 * torch.randn(50, 3, dtype=torch.float64)
+    jacobian = torch.func.vmap(torch.func.jacrev(lambda item: circle(item[None])[0]))(x)
+    assert torch.allclose(torch.linalg.svdvals(jacobian), torch.ones(50, 3, dtype=torch.float64))
 
 
 def test_estimate_is_unbiased():

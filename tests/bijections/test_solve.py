@@ -24,6 +24,19 @@ def test_monotone_solution_keeps_the_stated_tolerance(function, dtype):
     assert ((found - x).abs() <= 2 * tolerance_of(dtype) * (1 + x.abs()) + 2 * rounding).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_monotone_solution_stays_in_its_bracket_where_the_slope_underflows(dtype):
+    def plateau(x):
+        # Beyond 1 it rises steeply, between -1 and 1 by less than any number tells.
+        return x.sign() * torch.relu(x.abs() - 1) * 1e4, torch.where(x.abs() > 1, 1e4, 0.0).to(x.dtype)
+
+    target = torch.tensor([0.0, 1e-30, -1e-30, 5.0], dtype=dtype)
+    found = invert_monotone(plateau, target, torch.full_like(target, -10), torch.full_like(target, 10))
+    assert found.isfinite().all()
+    assert (found.abs() <= 10).all()
+    assert (plateau(found)[0] - target).abs().max() < 2
+
+
 def test_monotone_gradients_are_those_of_the_inverse_function():
     scale = torch.tensor(1.7, dtype=torch.float64, requires_grad=True)
     target = torch.linspace(-5, 5, 11, dtype=torch.float64, requires_grad=True)
@@ -49,6 +62,16 @@ def test_contraction_solution_keeps_the_stated_tolerance_also_where_it_contracts
     z = (x + x @ matrix.T).to(dtype)
     found = invert_contraction(lambda x: x @ matrix.T.to(dtype), z, lipschitz=0.99)
     assert ((found - x).norm(dim=1) <= 2 * tolerance_of(dtype) * (1 + x.norm(dim=1))).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("lipschitz", [0.9, 0.99, 0.999])
+def test_contraction_solution_keeps_the_tolerance_where_every_step_is_nearly_as_long_as_the_last(lipschitz, dtype):
+    x = torch.linspace(0.5, 3, 7, dtype=torch.float64)[:, None]
+    slope = torch.tensor(lipschitz, dtype=dtype)
+    found = invert_contraction(lambda x: -slope * x, ((1 - slope.double()) * x).to(dtype), lipschitz)
+    bound = max(tolerance_of(dtype), 4 * torch.finfo(dtype).eps * lipschitz / (1 - lipschitz))
+    assert ((found - x).norm(dim=1) <= bound * (1 + x.norm(dim=1))).all()
 
 
 def test_contraction_gradients_are_those_of_the_inverse_function():

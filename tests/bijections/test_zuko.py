@@ -6,7 +6,20 @@ from tolerances import ZUKO
 from torch import nn
 from torch.distributions import AffineTransform
 
-from waveflow.bijections import MAF, AffineMap, Chain, Continuous, MaskedCoupling, ShiftMap, SigmoidalMap, SplineMap
+from waveflow.bijections import (
+    IAF,
+    MAF,
+    NAF,
+    AffineMap,
+    Chain,
+    Continuous,
+    InvertibleConv1x1LU,
+    MaskedCoupling,
+    Permutation,
+    ShiftMap,
+    SigmoidalMap,
+    SplineMap,
+)
 from waveflow.bijections.spline import inverse_rational_quadratic, rational_quadratic
 from waveflow.distributions import Flow, StandardNormal, from_transform
 from waveflow.nn.made import MADE
@@ -67,6 +80,39 @@ def test_maf_scores_and_samples_as_zukos_does(random_orders):
     assert (ours.inverse(z, context) - theirs.transform(context).inv(z)).abs().max() < 10 * ZUKO
 
 
+def test_iaf_scores_and_samples_as_zukos_inverted_autoregression_does():
+    theirs = perturb(
+        zuko.flows.MAF(FEATURES, CONTEXT, transforms=2, hidden_features=(16, 16), univariate=exponential_affine)
+    )
+    ours = IAF(FEATURES, 2, context_channels=CONTEXT, n_channels=16, elementwise=AffineMap())
+    for step, transform in zip(ours.bijection, theirs.transform.transforms):
+        copy_made(transform, step.conditioner)
+    x, context = data()
+    inverted = theirs.transform(context).inv
+    z, log_det = ours(x, context)
+    expected, expected_log_det = inverted.call_and_ladj(x)
+    assert (z - expected).abs().max() < ZUKO
+    assert (log_det - expected_log_det).abs().max() < ZUKO
+    assert (ours.inverse(z, context) - inverted.inv(expected)).abs().max() < 10 * ZUKO
+
+
+def test_neural_autoregression_scores_as_zukos_does_through_the_same_mixtures():
+    # Zuko has no closed form of this map's derivative: it takes it by automatic differentiation.
+    n_units = 4
+    mixture = SigmoidalMap(n_units).double()
+
+    def univariate(parameters):
+        return zuko.transforms.MonotonicTransform(lambda x: mixture.transform(x, parameters)[0], phi=(parameters,))
+
+    config = {"univariate": univariate, "shapes": [(3 * n_units,)]}
+    theirs = perturb(zuko.flows.MAF(FEATURES, CONTEXT, transforms=2, hidden_features=(16, 16), **config)).double()
+    ours = NAF(FEATURES, 2, n_units=n_units, context_channels=CONTEXT, n_channels=16).double()
+    for step, transform in zip(ours, theirs.transform.transforms):
+        copy_made(transform, step.conditioner)
+    x, context = (tensor.double() for tensor in data())
+    assert largest_gap(ours, theirs, x, context) < ZUKO
+
+
 class ZukosKnots(SplineMap):
     """Our spline through knots in zuko's parametrisation."""
 
@@ -117,6 +163,7 @@ class Borrowed(nn.Module):
 COUPLINGS = {
     "nice": (zuko.transforms.AdditiveTransform, [()], ShiftMap()),
     "realnvp": (exponential_affine, [(), ()], AffineMap()),
+    "nsf": (zuko.transforms.MonotonicRQSTransform, [(6,), (6,), (5,)], ZukosKnots(6, bound=5.0)),
 }
 
 
@@ -140,6 +187,29 @@ def test_mixture_of_sigmoids_has_the_derivative_and_the_inverse_that_zuko_finds(
     z, log_slope = ours.transform(x, parameters)
     assert (theirs.log_abs_det_jacobian(x, z) - log_slope).abs().max() < 1e-10
     assert (theirs.inv(z) - ours.invert(z, parameters)[0]).abs().max() < 1e-9
+
+
+def test_linear_map_by_lu_factors_scores_as_zukos_does():
+    # Zuko's factors are L with a free diagonal and U with ones; ours the other way round, after a permutation.
+    ours = perturb(InvertibleConv1x1LU(FEATURES))
+    ours.permutation.copy_(torch.eye(FEATURES))
+    with torch.no_grad():
+        upper = ours.upper.triu(1) + torch.diag(ours.sign_s * ours.log_abs_s.exp())
+        diagonal = upper.diagonal()
+        lower = (ours.lower.tril(-1) + torch.eye(FEATURES)) * diagonal
+        theirs = zuko.transforms.LULinearTransform(lower + (upper / diagonal[:, None]).triu(1))
+        x, _ = data()
+        z, log_det = ours(x)
+        expected, expected_log_det = theirs.call_and_ladj(x)
+        assert (z - expected).abs().max() < ZUKO
+        assert (log_det - expected_log_det).abs().max() < ZUKO
+        assert (ours.inverse(z) - theirs.inv(expected)).abs().max() < 10 * ZUKO
+
+
+def test_permutation_is_zukos():
+    order = [2, 0, 1]
+    x, _ = data()
+    assert torch.equal(Permutation(order)(x)[0], zuko.transforms.PermutationTransform(torch.tensor(order))(x))
 
 
 class Velocity(nn.Module):

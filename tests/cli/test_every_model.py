@@ -52,7 +52,17 @@ def test_a_model_trains_stops_goes_on_and_vocodes(name, run, corpus, tmp_path, m
     assert abs(len(io.read(tmp_path / "out.wav")[0]) - 8192) <= 512
 
 
-@pytest.mark.parametrize("name", ["lapglow-small", "squeezewave-64s", "wavenode-64"])
+SMALLEST = {
+    "waveglow": "waveglow-64",
+    "lapglow": "lapglow-tiny",
+    "squeezewave": "squeezewave-64s",
+    "waveflow": "waveflow-64",
+    "flowavenet": "flowavenet",
+    "wavenode": "wavenode-64",
+}
+
+
+@pytest.mark.parametrize("name", [SMALLEST[name] for name in MODELS])
 def test_info_says_what_a_model_costs_and_how_far_it_sees(name, run):
     code, stdout, stderr = run("info", name, "--json")
     assert code == 0, stderr

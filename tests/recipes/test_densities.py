@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import recipe_modules
 import torch
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "densities"
@@ -50,16 +51,34 @@ def test_energies_are_those_of_the_paper_at_a_point_worked_by_hand():
     assert math.isclose(targets.energy_1(x).item(), ring + sides, rel_tol=1e-5)
 
 
+def test_what_is_scored_was_neither_trained_on_nor_chosen_by():
+    run, families = recipe_modules.load("densities", "run", "families")
+    scored = [*run.SPLITS.values()]
+    assert len(set(scored)) == len(scored) == 2
+    assert run.Config().split == "test"
+    target = targets.Target("moons")
+    draws = [target.sample(50, torch.Generator().manual_seed(seed)) for seed in (*run.Config().seeds, *scored)]
+    apart = torch.cdist(torch.cat(draws), torch.cat(draws)) + torch.eye(50 * len(draws))
+    assert (apart > 0).all()
+    # A continuous flow is scored by the equation, not by the steps that it was trained with.
+    flow = families.build("continuous")
+    families.solve_exactly(flow)
+    assert (flow.steps[1].solver, flow.steps[1].n_steps) == ("dopri5", None)
+
+
 @pytest.mark.slow
 def test_recipe_leaves_a_table_and_a_picture(tmp_path):
     command = [sys.executable, RECIPE / "run.py", "steps=2", "n_test=100", "jobs=1", f"out={tmp_path}"]
     chosen = ["targets=[moons]", "families=[gaussian,nsf]"]
     subprocess.run([*command, *chosen], check=True, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    lines = (tmp_path / "table.md").read_text().splitlines()
-    assert [line.split("|")[1].strip() for line in lines[2:]] == ["gaussian", "nsf", "the density itself"]
-    row = json.loads((tmp_path / "moons" / "nsf.json").read_text())
+    nats, gaps = (tmp_path / "table.md").read_text().split("\n\n")
+    assert [line.split("|")[1].strip() for line in nats.splitlines()[2:]] == ["gaussian", "nsf", "the density itself"]
+    assert [line.split("|")[1].strip() for line in gaps.splitlines()[2:]] == ["gaussian", "nsf"]
+    row = json.loads((tmp_path / "moons" / "nsf-0.json").read_text())
+    assert row["split"] == "test"
     assert math.isfinite(row["nats"])
     assert row["nats"] < row["truth"]
+    assert math.isclose(row["gap"], row["truth"] - row["nats"], abs_tol=1e-4)
     assert (tmp_path / "moons.png").stat().st_size > 1000
 
 

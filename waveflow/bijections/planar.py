@@ -11,7 +11,7 @@ from waveflow.bijections.base import Bijection, full_precision
 from waveflow.bijections.checks import require_vectors
 from waveflow.bijections.solve import invert_monotone
 from waveflow.nn.context import Context
-from waveflow.nn.mlp import ContextParameter, softplus_from_one
+from waveflow.nn.mlp import ContextParameter, softplus_above_one
 
 MARGIN = 1e-3
 """The slope along w is kept above this, so that the inverse is well conditioned."""
@@ -78,7 +78,7 @@ class Planar(Bijection):
     def _constrained(self, x: Tensor, context: Tensor | Context | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         w, u, b = self.parameter(context).to(x.dtype).split([self.n_features, self.n_features, 1], dim=1)
         free = (w * u).sum(1, keepdim=True)
-        wu = (1 - MARGIN) * (softplus_from_one(free) - 1)
+        wu = (1 - MARGIN) * softplus_above_one(free)
         square = w.square().sum(1, keepdim=True).clamp_min(torch.finfo(w.dtype).tiny)
         return w, u + (wu - free) * w / square, b, wu
 

@@ -158,7 +158,11 @@ def inverse_rational_quadratic(z: Tensor, places: Tensor, values: Tensor, slopes
     s, rise = height / width, z - y_0
     curve = rise * (d_1 + d_0 - 2 * s)
     a, b, c = height * (s - d_0) + curve, height * d_0 - curve, -s * rise
-    t = 2 * c / (-b - torch.sqrt((b.square() - 4 * a * c).clamp_min(0)))
+    root = torch.sqrt((b.square() - 4 * a * c).clamp_min(torch.finfo(z.dtype).tiny))
+    # Of the two forms of the solution, the one that does not subtract nearly equal numbers; a is positive where b < 0.
+    falls = b < 0
+    t = torch.where(falls, root - b, -2 * c) / torch.where(falls, 2 * a, b + root)
+    t = t.clamp(0, 1)
     below = s + (d_1 + d_0 - 2 * s) * t * (1 - t)
     return x_0 + width * t, -_log_slope(t, s, d_0, d_1, below)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -35,12 +35,39 @@ class LipSwish(nn.Module):
     Source: residual flows (arXiv:1906.02735), section 3.3.
     """
 
+    n_outputs = 1
+
     def __init__(self) -> None:
         super().__init__()
         self.raw = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
         return x * torch.sigmoid(softplus_from_one(self.raw) * x) / 1.1
+
+
+class Circle(nn.Module):
+    """Wind each number around a circle, `(sin(b x), cos(b x)) / b`, b learned and positive; twice the channels.
+
+    As long as the number's way is the way along the circle: the slope is 1 everywhere, where that of a rectifier is
+    half of it or nothing for half of the numbers, so that layers on layers contract no more than they must.
+
+    Source: the pair of Fourier features (arXiv:2006.10739), with b and the weights before it learned.
+
+    Args:
+        frequency: b to begin with, for numbers of size 1.
+    """
+
+    n_outputs = 2
+
+    def __init__(self, frequency: float = 3.0) -> None:
+        super().__init__()
+        self.frequency = frequency
+        self.raw = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(B, C)` to `(B, 2 C)`."""
+        b = self.frequency * softplus_from_one(self.raw)
+        return torch.cat([torch.sin(b * x), torch.cos(b * x)], dim=1) / b
 
 
 class LipschitzMLP(nn.Module):
@@ -52,6 +79,8 @@ class LipschitzMLP(nn.Module):
         context_channels: Numbers of the context's features, added to the first layer without a bound; 0 for none.
         n_channels: Width of the hidden layers.
         n_layers: How many there are.
+        activation: `LipSwish`, `Circle`, or another module class of slope at most 1, whose `n_outputs` are the numbers
+            that it makes of one.
     """
 
     def __init__(
@@ -62,16 +91,19 @@ class LipschitzMLP(nn.Module):
         context_channels: int = 0,
         n_channels: int = 64,
         n_layers: int = 3,
+        activation: Callable[[], LipSwish | Circle] = LipSwish,
     ) -> None:
         super().__init__()
         self.lipschitz = lipschitz
-        widths = [n_features, *[n_channels] * n_layers, n_features]
-        layers = [nn.Linear(n, m) for n, m in pairwise(widths)]
+        activations = [activation() for _ in range(n_layers)]
+        n_in = [n_features, *(n_channels * each.n_outputs for each in activations)]
+        n_out = [*[n_channels] * n_layers, n_features]
+        layers = [nn.Linear(n, m) for n, m in zip(n_in, n_out)]
         each = lipschitz ** (1 / len(layers))
         for layer in layers:
             parametrize.register_parametrization(layer, "weight", SpectralBound(each))
         self.layers = nn.ModuleList(layers)
-        self.activations = nn.ModuleList(LipSwish() for _ in range(n_layers))
+        self.activations = nn.ModuleList(activations)
         self.context = nn.Linear(context_channels, n_channels, bias=False) if context_channels else None
 
     def forward(self, x: Tensor, context: Tensor | Context | None = None) -> Tensor:

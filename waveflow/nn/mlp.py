@@ -118,3 +118,9 @@ SHIFT = math.log(math.e - 1)
 def softplus_from_one(raw: Tensor) -> Tensor:
     """A positive number that is 1 where `raw` is 0: `log(1 + exp(raw + log(e - 1)))`."""
     return nn.functional.softplus(raw + SHIFT)
+
+
+def softplus_above_one(raw: Tensor) -> Tensor:
+    """`softplus_from_one(raw) - 1`, as a fraction of itself exact also near 0, where the difference would cancel."""
+    near = torch.log1p((1 - 1 / math.e) * torch.expm1(raw.clamp(-1, 1)))
+    return torch.where(raw.abs() < 1, near, softplus_from_one(raw) - 1)
