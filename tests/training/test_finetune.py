@@ -137,11 +137,14 @@ def test_an_interrupted_adapter_of_the_same_rank_goes_on_to_the_same_file(
 
 
 def test_reversible_training_of_an_adapter_gives_the_same_file(plain_base, corpus, run, tmp_path):
-    run(adapter_of(plain_base, corpus, tmp_path / "plain"))
-    run(adapter_of(plain_base, corpus, tmp_path / "reversible", "train.reversible=true"))
+    # By Adam's own epsilon a gradient of rounding errors makes a whole step, and the two passes round differently.
+    steady = "optimizer.eps=1e-2"
+    run(adapter_of(plain_base, corpus, tmp_path / "plain", steady))
+    run(adapter_of(plain_base, corpus, tmp_path / "reversible", steady, "train.reversible=true"))
     plain, reversible = (read_adapter(tmp_path / n / "adapter.safetensors")[0] for n in ("plain", "reversible"))
     for name in plain:
         torch.testing.assert_close(plain[name], reversible[name], rtol=1e-2, atol=1e-3)
+    assert max(value.abs().max() for name, value in plain.items() if name.endswith(".up")) > 5e-3
 
 
 def test_an_adapter_needs_a_base(small):

@@ -12,8 +12,8 @@ from waveflow.audio.mel import MelSpectrogram
 from waveflow.checkpoints import CheckpointError, load
 from waveflow.checkpoints.native import read_facts
 from waveflow.data.manifest import Manifest
-from waveflow.models import registry
 from waveflow.training import TrainingError
+from waveflow.training.objective import Objective
 from waveflow.training.state import Checkpoints
 
 
@@ -119,25 +119,27 @@ def test_a_batch_that_cannot_be_split_is_refused(small, run):
 
 
 def test_reversible_training_takes_the_same_steps(small, run, tmp_path):
+    """At a small rate: Adam turns a rounding error into a whole step, and the two passes round differently."""
     logs = []
     for reversible in (False, True):
-        config = small(train={"reversible": reversible, "out": str(tmp_path / str(reversible))})
+        out = str(tmp_path / str(reversible))
+        config = small(train={"reversible": reversible, "out": out}, optimizer={"lr": 1e-5, "clip": 0})
         run(config)
-        logs.append([row["nats"] for row in log_of(config.train.out)])
+        logs.append([row[key] for row in log_of(out) for key in ("nats", "spectral", "grad_norm")])
     assert logs[0] == pytest.approx(logs[1], rel=1e-3)
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run_and_names_the_last_good_checkpoint(small, run, monkeypatch):
     config = small()
-    weigh = registry.LapGlow.forward
+    weigh = Objective.forward
     calls = []
 
-    def sometimes_nan(self, x, context=None, /):
-        calls.append(self.training)
-        z, log_det = weigh(self, x, context)
-        return z, log_det * (float("nan") if sum(calls) == 4 else 1)
+    def sometimes_nan(self, part):
+        calls.append(part)
+        likelihood, distance = weigh(self, part)
+        return likelihood * (float("nan") if len(calls) == 4 else 1), distance
 
-    monkeypatch.setattr(registry.LapGlow, "forward", sometimes_nan)
+    monkeypatch.setattr(Objective, "forward", sometimes_nan)
     with pytest.raises(TrainingError, match=r"step 4 is not finite.*last good checkpoint is .*step-00000003: go on"):
         run(config)
     state = checkpoint_of(config.train.out)

@@ -132,6 +132,21 @@ def test_a_killed_run_goes_on_to_the_same_weights_as_one_that_was_not(pair, run)
     assert torch.equal(weights_of(checkpoint_of(whole.train.out)), weights_of(checkpoint_of(killed.train.out)))
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_torchrun_restarts_a_killed_process_from_the_last_checkpoint_to_the_same_weights(pair, rank):
+    whole, killed = pair(train={"steps": 8, "save_every": 3, "validate_every": 100})
+    launcher = torchrun("--standalone", "--nproc-per-node", "2", "--max-restarts", "1")
+    said = finish(command(whole, *launcher), [*command(killed, *launcher), str(rank), "5"])
+    assert f"exitcode: {-signal.SIGKILL}" in said
+    assert [line.split("/")[-1] for line in said.splitlines() if "going on from" in line] == ["step-00000003"]
+    # Step 4 was logged before the death, step 5 done; both were done again.
+    assert [row["step"] for row in log_of(killed.train.out)] == [1, 2, 3, 4, 4, 5, 6, 7, 8]
+    for row in log_of(killed.train.out):
+        same = log_of(whole.train.out)[row["step"] - 1]
+        assert all(row[key] == same[key] for key in ("nats", "spectral", "grad_norm"))
+    assert torch.equal(weights_of(checkpoint_of(whole.train.out)), weights_of(checkpoint_of(killed.train.out)))
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_exits_cleanly_and_the_run_goes_on_to_the_same_weights(pair, run, number):
     whole, stopped = pair(train={"steps": 12, "save_every": 100, "validate_every": 100}, data={"workers": 1})

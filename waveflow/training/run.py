@@ -17,6 +17,7 @@ from waveflow.training.config import TrainConfig
 from waveflow.training.ema import WeightAverage
 from waveflow.training.errors import TrainingError
 from waveflow.training.objective import Objective
+from waveflow.training.passes import steps_for
 from waveflow.training.reversible import make_reversible
 from waveflow.training.schedule import rate_factor
 
@@ -72,12 +73,15 @@ class Run:
             trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
         else:
             trained = choose_trainable(model, config.train.trainable)
+        steps = None
         if config.train.reversible:
             make_reversible(model)
-        if config.train.compile:
+        else:
+            steps = steps_for(model, device, compiled=config.train.compile)
+        if config.train.compile and steps is None:
             model.compile()
         sigma = model.config.sigma if config.objective.sigma is None else config.objective.sigma
-        objective = Objective(model, sigma).to(device).train()
+        objective = Objective(model, sigma, config.objective.mel_weight, steps).to(device).train()
         for module in model.modules():
             # Running statistics are no part of an update, so that with updates they stay those of the base.
             if rank and isinstance(module, nn.modules.batchnorm._BatchNorm):
