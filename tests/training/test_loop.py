@@ -45,7 +45,7 @@ def test_the_best_validation_is_kept_as_a_model(small, run):
     config = small(train={"validate_every": 1, "steps": 8}, optimizer={"lr": 2e-3})
     outcome, _ = run(config)
     log = log_of(config.train.out, "held-out")
-    best = min(log, key=lambda row: row["bits"])
+    best = min(log, key=lambda row: row["loss"])
     told = read_facts(f"{config.train.out}/best")["metadata"]["training"]
     assert (told["steps"], told["held_out"]["bits"]) == (best["step"], best["bits"])
     assert outcome.bits == best["bits"]
@@ -81,7 +81,8 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits_as_one_that_was_not(sma
     one, other = checkpoint_of(whole.train.out), checkpoint_of(parts.train.out)
     assert torch.equal(weights_of(one), weights_of(other))
     assert {**one, "config": 0}.keys() == {**other, "config": 0}.keys()
-    assert [one[k] for k in ("step", "best_bits", "figures")] == [other[k] for k in ("step", "best_bits", "figures")]
+    facts = ("step", "best_loss", "best_bits", "figures", "first")
+    assert [one[k] for k in facts] == [other[k] for k in facts]
     assert [row["nats"] for row in log_of(whole.train.out)] == [row["nats"] for row in log_of(parts.train.out)]
 
 
@@ -208,16 +209,25 @@ def test_a_pattern_that_fits_no_weight_is_refused(small, run):
         run(small(train={"trainable": ["*.ending.*"]}))
 
 
+def test_validation_tells_the_loss_that_is_minimised(small, run):
+    for weight in (0.3, 0.0):
+        config = small(objective={"spectral_weight": weight}, train={"out": f"{small().train.out}-{weight}"})
+        run(config)
+        for row in log_of(config.train.out, "held-out"):
+            assert row["loss"] == pytest.approx(weight * row.get("spectral", 0.0) - row["nats"])
+            assert ("spectral" in row) == (weight > 0)
+
+
 def test_patience_ends_the_run_and_the_best_validation_is_the_model(small, run):
     config = small(train={"validate_every": 1, "patience": 2, "steps": 40})
     outcome, text = run(config)
-    held_out = [row["bits"] for row in log_of(config.train.out, "held-out")]
+    held_out = [row["loss"] for row in log_of(config.train.out, "held-out")]
     best = min(range(len(held_out)), key=held_out.__getitem__)
     assert outcome.reason == "no improvement"
     assert len(held_out) == best + 3
     assert "no improvement after" in text
     told = read_facts(outcome.model)["metadata"]["training"]
-    assert (told["steps"], told["held_out"]["bits"]) == (best + 1, held_out[best])
+    assert (told["steps"], told["held_out"]["loss"]) == (best + 1, held_out[best])
     assert run(config)[0] == outcome
 
 
