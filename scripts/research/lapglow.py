@@ -52,10 +52,10 @@ def settings_of(name: str) -> Settings:
     return Settings(**VARIANTS[name])
 
 
-def changes(settings: Settings) -> dict[str, Any]:
-    """What a variant does otherwise than the baseline."""
-    baseline = dataclasses.asdict(settings_of("baseline"))
-    return {key: value for key, value in dataclasses.asdict(settings).items() if value != baseline[key]}
+def changes(name: str) -> dict[str, Any]:
+    """What a variant does otherwise than its baseline, `shipped` for names that begin so."""
+    baseline = dataclasses.asdict(settings_of("shipped" if name.startswith("shipped") else "baseline"))
+    return {key: value for key, value in dataclasses.asdict(settings_of(name)).items() if value != baseline[key]}
 
 
 def evaluate(name: str, runs: Path, data: Path, corpus: str = "ljspeech") -> dict[str, Any]:
@@ -73,7 +73,7 @@ def evaluate(name: str, runs: Path, data: Path, corpus: str = "ljspeech") -> dic
     size = cost(vocoder.model)
     return {
         "variant": name,
-        "changes": changes(settings),
+        "changes": changes(name),
         "parameters": round(size["parameters"] / 1e6, 2),
         "gmac_per_second": size["gmac_per_second"],
         "steps": settings.steps,

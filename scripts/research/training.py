@@ -40,8 +40,11 @@ class Settings:
         warmup: First steps, over which it rises.
         batch: Segments per step.
         segment: Samples per segment.
-        optimizer: `adamw` or `muon`, the latter for the conditioners' matrices only.
+        optimizer: `adamw` or `muon`, the latter for the matrices of conditioners and encoder.
         rate: Learning rate.
+        muon_rate: Muon's, as a multiple.
+        muon_mixing: Let Muon step the 1x1 convolutions too.
+        mixing: How the 1x1 convolutions start: `split`, as the model has them, or `rotation`, random.
         ema: Decay of the average of the weights that is kept.
         spectral: Weight of the spectral loss through the inverse, 0 for likelihood alone.
         share: Part of the batch that is synthesised for it.
@@ -66,6 +69,9 @@ class Settings:
     segment: int = 16384
     optimizer: str = "adamw"
     rate: float = 8e-4
+    muon_rate: float = 1.0
+    muon_mixing: bool = False
+    mixing: str = "split"
     ema: float = 0.99
     spectral: float = 0.3
     share: float = 0.5
@@ -101,6 +107,9 @@ class Run:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(settings.seed)
         model = native.load(settings.start) if settings.start else build(settings.model, **settings.config)
+        if settings.mixing == "rotation":
+            for mix, _ in list(model.flow)[2:]:
+                torch.nn.init.orthogonal_(mix.weight)
         self.model = model.to(self.device).train()
         averaging = torch.optim.swa_utils.get_ema_multi_avg_fn(settings.ema)
         self.average = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=averaging)
@@ -154,7 +163,7 @@ class Run:
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
             for group in optimizer.param_groups:
-                group["lr"] = settings.rate_at(self.step)
+                group["lr"] = settings.rate_at(self.step) * (settings.muon_rate if isinstance(optimizer, Muon) else 1.0)
         loss.backward()
         found["grad_norm"] = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.step += 1
@@ -267,13 +276,18 @@ class Run:
 
 
 def _optimizers(model: MelFlow, settings: Settings) -> list[torch.optim.Optimizer]:
+    if settings.optimizer not in ("adamw", "muon"):
+        raise ValueError(f"optimizer is {settings.optimizer!r}, expected 'adamw' or 'muon'")
     matrices: list[torch.nn.Parameter] = []
     if settings.optimizer == "muon":
         _, _, *chain = model.flow
-        matrices = [w for _, coupling in chain for w in coupling.conditioner.parameters() if w.dim() > 1]
-    elif settings.optimizer != "adamw":
-        raise ValueError(f"optimizer is {settings.optimizer!r}, expected 'adamw' or 'muon'")
+        nets = [coupling.conditioner for _, coupling in chain] + [model.encoder] * (model.encoder is not None)
+        matrices = [w for net in nets for w in net.parameters() if w.dim() > 1]
+        if settings.muon_mixing:
+            matrices += [mix.weight for mix, _ in chain]
     taken = {id(w) for w in matrices}
     others = [w for w in model.parameters() if id(w) not in taken]
     adamw = torch.optim.AdamW(others, settings.rate, betas=(0.9, 0.98), weight_decay=1e-2, fused=True)
-    return [adamw, Muon(matrices, settings.rate)] if matrices else [adamw]
+    if not matrices:
+        return [adamw]
+    return [adamw, Muon(matrices, settings.rate * settings.muon_rate, tallest=model.config.n_channels)]

@@ -4,26 +4,61 @@ from __future__ import annotations
 
 from typing import Any
 
-BASELINE: dict[str, Any] = {"model": "lapglow-tiny", "steps": 600}
-TUNED: dict[str, Any] = {"start": "waveflow/pretrained/lapglow-tiny", "steps": 300, "rate": 3e-4}
+# The first rows: random rotations, couplings told the frames of the mel as they are, one optimizer rate.
+FIRST: dict[str, Any] = {
+    "model": "lapglow-tiny",
+    "config": {"n_channels": 80, "n_encoded": 0},
+    "mixing": "rotation",
+    "steps": 600,
+}
+FURTHER: dict[str, Any] = {**FIRST, "start": "waveflow/pretrained/lapglow-tiny", "steps": 300, "rate": 3e-4}
+
+# What the shipped models are trained by.
+SHIPPED: dict[str, Any] = {
+    "model": "lapglow-tiny",
+    "steps": 600,
+    "optimizer": "muon",
+    "rate": 2e-3,
+    "muon_rate": 2.0,
+    "mel_weight": 2.0,
+}
+
+
+def _shipped(**changes: Any) -> dict[str, Any]:
+    return {**SHIPPED, **changes}
+
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "baseline": BASELINE,
-    "likelihood": {**BASELINE, "spectral": 0.0},
-    "muon": {**BASELINE, "optimizer": "muon"},
-    "muon-2e-3": {**BASELINE, "optimizer": "muon", "rate": 2e-3},
-    "rate-2e-3": {**BASELINE, "rate": 2e-3},
-    "long-segments": {**BASELINE, "batch": 8, "segment": 32768},
-    "small-batch": {**BASELINE, "batch": 8, "steps": 1200},
-    "share-1": {**BASELINE, "share": 1.0},
-    "share-quarter": {**BASELINE, "share": 0.25, "spectral": 0.6},
-    "spectral-1": {**BASELINE, "spectral": 1.0},
-    "mel-2": {**BASELINE, "mel_weight": 2.0},
-    "projected": {**BASELINE, "projected": 1.0},
-    "kbd": {**BASELINE, "config": {"window": "kbd"}},
-    "sigma-1": {**BASELINE, "sigma": 1.0},
-    "tuned": {**BASELINE, **TUNED},
-    "tuned-adversarial": {**BASELINE, **TUNED, "adversarial": 0.1},
-    "tuned-projected": {**BASELINE, **TUNED, "projected": 1.0},
-    "no-augment": {**BASELINE, "augment": False},
+    "baseline": FIRST,
+    "likelihood": {**FIRST, "spectral": 0.0},
+    "muon": {**FIRST, "optimizer": "muon"},
+    "muon-2e-3": {**FIRST, "optimizer": "muon", "rate": 2e-3},
+    "rate-2e-3": {**FIRST, "rate": 2e-3},
+    "long-segments": {**FIRST, "batch": 8, "segment": 32768},
+    "mel-2": {**FIRST, "mel_weight": 2.0},
+    "split": {**FIRST, "rate": 2e-3, "mixing": "split"},
+    "tuned": FURTHER,
+    "tuned-adversarial": {**FURTHER, "adversarial": 0.1},
+    "shipped": SHIPPED,
+    "shipped-adamw": _shipped(optimizer="adamw"),
+    "shipped-muon-1": _shipped(muon_rate=1.0),
+    "shipped-muon-4": _shipped(muon_rate=4.0),
+    "shipped-muon-mixing": _shipped(muon_mixing=True),
+    "shipped-rotation": _shipped(mixing="rotation"),
+    "shipped-raw": _shipped(config={"n_encoded": 0}),
+    "shipped-linear": _shipped(config={"n_encoder_blocks": 0}),
+    "shipped-small-batch": _shipped(batch=8, steps=1200),
+    "shipped-likelihood": _shipped(spectral=0.0),
+    "shipped-mel-0": _shipped(mel_weight=0.0),
+    "shipped-projected": _shipped(projected=1.0),
+    "shipped-sigma-1": _shipped(sigma=1.0),
+    "shipped-kbd": _shipped(config={"window": "kbd"}),
+    "shipped-near": _shipped(config={"dilations": [1, 1, 1]}),
+    "shipped-many-steps": _shipped(config={"n_flows": 9, "dilations": [1, 2]}),
+    "shipped-128-bands": _shipped(config={"mel": {"hop_length": 128}}),
+    "shipped-512-bands": _shipped(config={"mel": {"hop_length": 512}}),
+    "shipped-no-augment": _shipped(augment=False),
+    "shipped-half-minute": _shipped(data_minutes=0.5),
+    "shipped-2-minutes": _shipped(data_minutes=2.0),
+    "shipped-longer": _shipped(steps=2400),
 }

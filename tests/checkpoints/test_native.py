@@ -264,3 +264,14 @@ def test_weights_that_are_a_pickle_are_refused_unread(checkpoint):
     (checkpoint / "model.safetensors").write_bytes(b"cos\nsystem\n(S'echo'\ntR.")
     with pytest.raises(CheckpointError, match="no safetensors file"):
         load(checkpoint)
+
+
+def test_a_lapglow_from_before_there_was_an_encoder_has_none(tmp_path):
+    model = build("lapglow", n_flows=1, n_channels=8, dilations=[1], n_encoded=0)
+    save(model, tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    facts = json.loads(path.read_text())
+    del facts["config"]["n_encoded"], facts["config"]["n_encoder_blocks"]
+    path.write_text(json.dumps(facts))
+    assert load(tmp_path / "model").encoder is None
+    assert read_facts(tmp_path / "model")["config"]["n_encoded"] == 0

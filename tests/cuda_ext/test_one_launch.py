@@ -9,8 +9,9 @@ from waveflow.models import MelContext, build
 # Wide enough that the first hidden state is not folded into the first layer.
 MEL = MelConfig(n_fft=256, win_length=256, hop_length=64, n_mels=8)
 SIZES = {
-    "two-steps": {"n_flows": 2, "n_channels": 24, "dilations": [1, 2]},
+    "two-steps": {"n_flows": 2, "n_channels": 24, "dilations": [1, 2], "n_encoded": 0},
     "three-layers-of-several-blocks": {"n_flows": 3, "n_channels": 72, "dilations": [1, 2, 4]},
+    "encoded": {"n_flows": 2, "n_channels": 24, "dilations": [1, 2], "n_encoded": 20, "n_encoder_blocks": 1},
     "one-layer": {"n_flows": 1, "n_channels": 16, "dilations": [1], "window": "kbd"},
 }
 

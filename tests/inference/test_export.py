@@ -21,7 +21,19 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra waveflo
 # Those of ONNX Runtime Web's WebGPU backend that the graphs use; its WebAssembly backend has all of opset 20.
 WEB_OPERATORS = {
     *("Add", "Cast", "Concat", "Conv", "Div", "Exp", "Expand", "Gather", "MatMul", "Mul", "Neg", "Pad", "Reshape"),
-    *("Shape", "Sigmoid", "Slice", "Split", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze"),
+    *(
+        "Gelu",
+        "LayerNormalization",
+        "Shape",
+        "Sigmoid",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Sub",
+        "Tanh",
+        "Transpose",
+        "Unsqueeze",
+    ),
 }
 
 
@@ -82,7 +94,9 @@ def test_weights_of_half_precision_cost_half_the_bytes(exported):
     model, directory, _ = exported
     stored = onnx.load(directory / "model.onnx").graph.initializer
     in_half = sum(math.prod(w.dims) for w in stored if w.data_type == onnx.TensorProto.FLOAT16)
-    assert in_half == sum(p.numel() for p in model.parameters() if p.dim() == 3 and p.numel() >= 1024)
+    # A matrix that mixes channels is stored as its inverse, which half precision does not hold.
+    large = [(name, p) for name, p in model.named_parameters() if p.dim() > 1 and p.numel() >= 1024]
+    assert in_half == sum(p.numel() for name, p in large if p.dim() == 3 or name.startswith("encoder."))
 
 
 @pytest.mark.slow

@@ -16,7 +16,8 @@ VARIANTS = {
     "waveglow-swapped": {"n_flows": 3, "n_channels": 16, "n_layers": 2, "swap_halves": True},
     "waveglow-short-kernel": {"n_flows": 2, "n_channels": 8, "n_layers": 1, "upsample_kernel_size": 50},
     "waveglow-wide": {"n_flows": 2, "n_channels": 8, "n_layers": 2, "n_group": 32, "n_early_every": 5},
-    "lapglow": {"n_flows": 2, "n_channels": 24, "dilations": [1, 2]},
+    "lapglow": {"n_flows": 2, "n_channels": 24, "dilations": [1, 2], "n_encoded": 20, "n_encoder_blocks": 1},
+    "lapglow-raw": {"n_flows": 2, "n_channels": 24, "dilations": [1, 2], "n_encoded": 0},
     "lapglow-kbd": {"n_flows": 1, "n_channels": 8, "dilations": [3], "window": "kbd"},
 }
 

@@ -54,9 +54,10 @@ def test_weight_norm_counts_once():
 
 def test_inverting_matrices_is_not_counted_and_bands_are():
     mel = MelConfig.preset("nvidia", n_mels=10)
-    model = build("lapglow", n_flows=1, n_channels=8, dilations=[1], mel=mel)
-    told = 4 * 10
-    by_hand = 256 * 256 + told * 256 + 256 * 256  # transform, gain, 1x1
+    model = build("lapglow", n_flows=1, n_channels=8, dilations=[1], mel=mel, n_encoded=12, n_encoder_blocks=1)
+    told = 12
+    by_hand = 4 * 10 * told + 2 * told * 2 * told  # encoder
+    by_hand += 256 * 256 + told * 256 + 256 * 256  # transform, gain, 1x1
     by_hand += 128 * 8 + told * 16 + 3 * 8 * 16 + 8 * 8 + 8 * 256
     assert count_gmac(model) == pytest.approx(by_hand * 22050 / 256 / 1e9, rel=1e-12)
 

@@ -14,7 +14,7 @@ from waveflow.models import MODELS, MelContext, build
 MEL = MelConfig.preset("nvidia", n_mels=5, n_fft=32, win_length=32, hop_length=16, f_max=None, sample_rate=8000)
 TINY = {
     "waveglow": {"n_flows": 3, "n_group": 4, "n_early_every": 2, "n_channels": 6, "n_layers": 2},
-    "lapglow": {"n_flows": 2, "n_channels": 6, "dilations": [1, 2]},
+    "lapglow": {"n_flows": 2, "n_channels": 6, "dilations": [1, 2], "n_encoded": 4, "n_encoder_blocks": 2},
     "squeezewave": {"n_flows": 3, "n_group": 8, "n_early_size": 2, "n_channels": 6, "n_layers": 2},
     "flowavenet": {"n_blocks": 3, "n_flows": 3, "n_layers": 2, "n_channels": 6, "n_blocks_per_split": 1},
     "waveflow": {"n_flows": 3, "n_group": 8, "n_channels": 6, "n_layers": 3, "n_layers_per_cycle": 2},

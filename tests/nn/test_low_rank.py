@@ -157,12 +157,16 @@ def test_updates_of_another_model_are_refused(tensors, message):
 
 
 def gain_of(model: nn.Module) -> str:
-    return next(name for name, _ in model.named_parameters()).rpartition(".")[0]
+    return next(name for name, _ in model.flow.steps[1].named_parameters(prefix="flow.steps.1")).rpartition(".")[0]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [((0,), "rank is 0"), ((2, ["nothing"]), "no weight is called 'nothing'"), ((500, ["*.weight"]), "saves nothing")],
+    [
+        ((0,), "rank is 0"),
+        ((2, ["nothing"]), "no weight is called 'nothing'"),
+        ((500, ["flow.*.weight"]), "saves nothing"),
+    ],
 )
 def test_impossible_updates_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):

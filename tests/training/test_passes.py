@@ -8,10 +8,10 @@ from waveflow.training.objective import Objective, Part
 from waveflow.training.passes import Passes, couple, steps_for, uncouple
 
 
-@pytest.fixture
-def model():
+@pytest.fixture(params=[0, 12], ids=["frames", "encoder"])
+def model(request):
     torch.manual_seed(0)
-    model = build("lapglow", n_flows=2, n_channels=16, dilations=[1, 2])
+    model = build("lapglow", n_flows=2, n_channels=16, dilations=[1, 2], n_encoded=request.param)
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(0.02 * torch.randn_like(weight))

@@ -13,14 +13,18 @@ class InvertibleConv1x1(Bijection):
     """Mix the channels by a dense square matrix, `z = W x`, `log_det = L log |det W|`.
 
     The determinant is taken by `slogdet`, so that a matrix whose determinant turns negative in training stays sound.
-    Starts as a random rotation, with log_det 0.
+    Starts as a random rotation, with log_det 0, unless told otherwise.
 
     Source: Glow (arXiv:1807.03039), section 3.2.
+
+    Args:
+        n_channels: C.
+        weight: W at first, `(C, C)`.
     """
 
-    def __init__(self, n_channels: int) -> None:
+    def __init__(self, n_channels: int, weight: Tensor | None = None) -> None:
         super().__init__()
-        self.weight = nn.Parameter(random_rotation(n_channels))
+        self.weight = nn.Parameter(random_rotation(n_channels) if weight is None else weight.clone())
 
     def matrix(self) -> Tensor:
         """W, shape `(C, C)`."""

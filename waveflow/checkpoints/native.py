@@ -16,7 +16,7 @@ from torch import Tensor
 from waveflow._version import __version__
 from waveflow.checkpoints.atomic import atomic_directory, entries
 from waveflow.checkpoints.errors import CheckpointError
-from waveflow.models import MODELS, MelFlow, build, config_to_dict, model_name
+from waveflow.models import BEFORE_SETTINGS, MODELS, MelFlow, build, config_to_dict, model_name
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 FORMAT_VERSION = 1
@@ -145,7 +145,7 @@ def read_facts(directory: str | os.PathLike[str]) -> dict[str, Any]:
             f"{path} names the model {facts['model']!r}, waveflow {__version__} has {[*MODELS]}; "
             f"install waveflow {facts['waveflow_version']}, which wrote it"
         )
-    return facts
+    return {**facts, "config": {**BEFORE_SETTINGS.get(facts["model"], {}), **facts["config"]}}
 
 
 def portable(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:

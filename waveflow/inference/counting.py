@@ -27,6 +27,8 @@ def folded_gmac(model: MelFlow) -> float:
             a_position += 2 * n_channels * (len(layer.taps) * taps + n_features) + layer.end.numel()
             a_position += 0 if layer.mix is None else layer.mix.numel()
         a_position += step.mix.numel() + n_channels * half
+    if folded.encoder is not None:
+        a_position += sum(weight.numel() for weight in folded.encoder.parameters() if weight.dim() == 2)
     if folded.gain is not None:
         a_position += folded.gain[0].numel() + model.n_group**2
     return a_position * model.mel_config.sample_rate / model.n_group / 1e9

@@ -75,7 +75,7 @@ class CpuInverse:
         with self._busy:
             plan = self._planned(total)
             self._place(plan, latent, places)
-            features = frames.unfold(0, 1 + margin, 1).mT.flatten(1)
+            features = self._folded.told(frames[None])[0]
             self._run(plan, self._packing.spoken(frames, features))
             vectors = self._unscaled(plan.latents[-1].tensor, features)
             for row, (start, n) in zip(audio, places):

@@ -71,10 +71,10 @@ class PackedStep:
 class CpuPacking:
     """Packs the steps of a folded flow.
 
-    A frame's features enter less `centre`, about which log-mels lie, so that less is lost when they are rounded. Where
-    a position is a frame and its features are four frames of the mel, these are the taps of a convolution too, which
-    makes three outputs at a time from six points: in float32, for a mel rounded to bfloat16 at the points says too
-    little (a third of the decibels on a quiet recording).
+    A frame's features enter less `centre`, about which log-mels lie, so that less is lost when they are rounded; from
+    encoded ones nothing is taken off. Where a position is a frame and its features are four frames of the mel, these
+    are the taps of a convolution too, which makes three outputs at a time from six points: in float32, for a mel
+    rounded to bfloat16 at the points says too little (a third of the decibels on a quiet recording).
 
     Args:
         folded: The flow.
@@ -84,12 +84,15 @@ class CpuPacking:
 
     def __init__(self, folded: FoldedFlow, centre: float, dtype: torch.dtype) -> None:
         self.centre, self.dtype, self.n_positions = centre, dtype, len(folded.upsampling)
+        if folded.encoder is not None:
+            self.centre = 0.0
         # By features, positions and channels: one matrix product then gives a layer's weights as they lie in memory.
         self._upsampling = folded.upsampling.permute(2, 0, 1).contiguous()
-        self._offset = centre * folded.upsampling.sum(2)
+        self._offset = self.centre * folded.upsampling.sum(2)
         self._taps = torch.from_numpy(toom_cook(4, 3, POINTS).taps)
         n_taps = folded.before + 1 + folded.after
-        self.told_at_points = self.n_positions == 1 and n_taps == 4 and dtype == torch.float32
+        frames_as_they_are = self.n_positions == 1 and n_taps == 4 and folded.encoder is None
+        self.told_at_points = frames_as_they_are and dtype == torch.float32
         conditioning = toom_cook(3, 4, POINTS)
         self._told_taps, self._told_inputs = map(torch.from_numpy, (conditioning.taps, conditioning.inputs))
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from waveflow.bijections import AffineCoupling, FixedLinear
 from waveflow.inference.fuse import fuse
 from waveflow.models import LapGlow, MelFlow, WaveGlow
-from waveflow.nn import MelUpsample, WaveNet
+from waveflow.nn import FrameEncoder, MelUpsample, WaveNet
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ class FoldedFlow:
             `(P, n_context, K)`, without the bias that is in the layers'.
         steps: In the order of the inverse, of the model's dtype.
         gain: LapGlow's conditional gain as `(n_bands, K)` and `(n_bands,)`; None for others.
+        encoder: What makes a frame's features of the frame and its neighbours, in LapGlows that encode them.
     """
 
     before: int
@@ -89,15 +90,26 @@ class FoldedFlow:
     upsampling: Tensor
     steps: tuple[FoldedStep, ...]
     gain: tuple[Tensor, Tensor] | None = None
+    encoder: FrameEncoder | None = None
+
+    @property
+    def n_mels(self) -> int:
+        """Bands of the mel."""
+        n_inputs = self.upsampling.shape[2] if self.encoder is None else self.encoder.start.in_features
+        return n_inputs // (self.before + 1 + self.after)
 
     def frames(self, mel: Tensor) -> Tensor:
         """The mel with what lies beyond its ends, `(B, n_mels, F)` to `(B, before + F + after, n_mels)`."""
         return F.pad(mel, (self.before, self.after), mode="replicate" if self.hold else "constant").mT
 
     def features(self, mel: Tensor) -> Tensor:
-        """Each frame's features, the earliest of its neighbours first: `(B, n_mels, F)` to `(B, F, K)`."""
-        neighbours = self.frames(mel).unfold(1, self.before + 1 + self.after, 1)
-        return neighbours.transpose(2, 3).flatten(2)
+        """Each frame's features: `(B, n_mels, F)` to `(B, F, K)`."""
+        return self.told(self.frames(mel))
+
+    def told(self, frames: Tensor) -> Tensor:
+        """The features of what `frames` gives: each frame with its neighbours, the earliest first, or as encoded."""
+        neighbours = frames.unfold(1, self.before + 1 + self.after, 1).transpose(2, 3).flatten(2)
+        return neighbours if self.encoder is None else self.encoder(neighbours)
 
 
 @torch.no_grad()
@@ -128,7 +140,7 @@ def fold(model: MelFlow) -> FoldedFlow:
     steps = [_step(mix, coupling) for mix, coupling in chain]
     gain = scale.conditioner.weight[:, :, 0], scale.conditioner.bias
     nothing = torch.eye(gain[0].shape[1], dtype=gain[0].dtype, device=gain[0].device)
-    return FoldedFlow(1, 2, True, nothing[None], tuple(reversed(steps)), gain)
+    return FoldedFlow(1, 2, True, nothing[None], tuple(reversed(steps)), gain, fused.encoder)
 
 
 def foldable(model: MelFlow) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor
 from waveflow.bijections import LappedSqueeze
 from waveflow.inference.folding import FoldedFlow, FoldedStep, fold
 from waveflow.models import MelFlow
+from waveflow.nn import FrameEncoder
 from waveflow.ops.wavenet_layer.packing import (
     features_width,
     pack_after,
@@ -102,10 +103,10 @@ class PackedFlow:
     @property
     def n_mels(self) -> int:
         """Bands of the mel."""
-        return self.folded.upsampling.shape[2] // (self.folded.before + 1 + self.folded.after)
+        return self.folded.n_mels
 
     def features(self, mel: Tensor) -> Tensor:
-        """Each frame of a mel `(B, n_mels, F)` with its neighbours, earliest first: `(B, F, K)`."""
+        """What is told of each frame of a mel `(B, n_mels, F)`: `(B, F, K)`."""
         features = self.folded.features(mel)
         return F.pad(features, (0, self.n_features - features.shape[2]))
 
@@ -130,7 +131,7 @@ def pack(model: MelFlow, dtype: torch.dtype, device: torch.device | str | None =
     steps, following = folded.steps, (*folded.steps[1:], None)
     n_positions, _, n_features = folded.upsampling.shape
     n_channels, first = len(steps[0].start), steps[0]
-    upsampling = place(folded.upsampling)
+    upsampling, encoder = place(folded.upsampling), place.encoder(folded.encoder)
     width = features_width(n_features, n_channels, dtype)
     with torch.no_grad():
         return PackedFlow(
@@ -143,7 +144,7 @@ def pack(model: MelFlow, dtype: torch.dtype, device: torch.device | str | None =
             n_channels=n_channels,
             n_features=width,
             kernel_size=len(first.layers[0].taps),
-            folded=replace(folded, steps=(), upsampling=upsampling[:0], gain=None),
+            folded=replace(folded, steps=(), upsampling=upsampling[:0], gain=None, encoder=encoder),
             dtype=dtype,
             wide=place.wide,
         )
@@ -158,6 +159,9 @@ class _Placement:
 
     def __call__(self, tensor: Tensor) -> Tensor:
         return tensor.detach().to(self.device, self.wide, copy=True).contiguous()
+
+    def encoder(self, encoder: FrameEncoder | None) -> FrameEncoder | None:
+        return None if encoder is None else copy.deepcopy(encoder).to(self.device, self.wide)
 
 
 def _step(

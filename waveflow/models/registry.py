@@ -24,13 +24,16 @@ MODELS: dict[str, tuple[type[MelFlow], type]] = {
     "wavenode": (WaveNODE, WaveNODEConfig),
 }
 
+BEFORE_SETTINGS: dict[str, dict[str, Any]] = {"lapglow": {"n_encoded": 0}}
+"""What settings that checkpoints of earlier versions lack have to be for their weights."""
+
 SIZES: dict[str, tuple[str, dict[str, Any]]] = {
     "waveglow-64": ("waveglow", {"n_channels": 64}),
     "waveglow-128": ("waveglow", {"n_channels": 128}),
     "waveglow-256": ("waveglow", {"n_channels": 256}),
     "waveglow-512": ("waveglow", {"n_channels": 512}),
-    "lapglow-tiny": ("lapglow", {"n_flows": 6, "n_channels": 80}),
-    "lapglow-small": ("lapglow", {"n_flows": 6, "n_channels": 96}),
+    "lapglow-tiny": ("lapglow", {"n_flows": 6, "n_channels": 96, "n_encoded": 96}),
+    "lapglow-small": ("lapglow", {"n_flows": 6, "n_channels": 128, "n_encoded": 128}),
     "lapglow-base": ("lapglow", {}),
     "squeezewave-128l": ("squeezewave", {"n_group": 128, "n_channels": 256}),
     "squeezewave-128s": ("squeezewave", {"n_group": 128, "n_channels": 128}),

@@ -2,6 +2,7 @@
 
 from waveflow.nn.context import Context, as_context
 from waveflow.nn.convnet import ConvNet
+from waveflow.nn.frame_encoder import FrameEncoder
 from waveflow.nn.lipschitz import LipschitzMLP
 from waveflow.nn.made import MADE
 from waveflow.nn.mlp import MLP, TimedMLP
@@ -13,6 +14,7 @@ __all__ = [
     "MLP",
     "Context",
     "ConvNet",
+    "FrameEncoder",
     "LipschitzMLP",
     "MelUpsample",
     "TimedMLP",
