@@ -1,6 +1,7 @@
 """Small training runs: a corpus of six clips, a config for seconds, and what a run left behind.
 
-As a script it trains: `python tests/runs.py config.json`, also under torchrun.
+As a script it trains: `python tests/runs.py config.json`, also under torchrun. `python tests/runs.py config.json 1 5`
+is killed on process 1 after step 5, unless torchrun has started it again.
 """
 
 import hashlib
@@ -74,14 +75,14 @@ def changed(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def interrupt_after(steps: int, patch: pytest.MonkeyPatch) -> None:
-    """Let this process send itself SIGTERM after so many steps of a run."""
+def interrupt_after(steps: int, patch: pytest.MonkeyPatch, number: int = signal.SIGTERM) -> None:
+    """Let this process send itself a signal after so many steps of a run."""
     apply = Run.apply_gradients
 
     def and_then(self: Run) -> torch.Tensor:
         norm = apply(self)
         if self.step == steps:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return norm
 
     patch.setattr(Run, "apply_gradients", and_then)
@@ -105,5 +106,13 @@ def weights_of(state: dict[str, Any]) -> torch.Tensor:
     return torch.cat([t.double().flatten() for t in (*state["model"].values(), *state["average"].values(), *moments)])
 
 
+def main(config: str, rank: str = "", step: str = "") -> None:
+    """Train; where a rank is given, die there by SIGKILL after a step of the first attempt."""
+    with pytest.MonkeyPatch.context() as patch:
+        if rank and (os.environ["RANK"], os.environ["TORCHELASTIC_RESTART_COUNT"]) == (rank, "0"):
+            interrupt_after(int(step), patch, signal.SIGKILL)
+        train(TrainConfig.from_dict(json.loads(Path(config).read_text())))
+
+
 if __name__ == "__main__":
-    train(TrainConfig.from_dict(json.loads(Path(sys.argv[1]).read_text())))
+    main(*sys.argv[1:])

@@ -1,4 +1,4 @@
-"""The research bench: the fast passes are the model's, the optimizer does what it says, a row can be rerun."""
+"""The research bench: the optimizer does what it says, a row can be rerun."""
 
 import json
 import sys
@@ -8,61 +8,12 @@ import pytest
 import torch
 from conftest import DATA
 
-from waveflow.models import build
-
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
 
 @pytest.fixture(autouse=True)
 def scripts_are_importable(monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPTS))
-
-
-@pytest.fixture
-def model():
-    torch.manual_seed(0)
-    model = build("lapglow", n_flows=2, n_channels=16, dilations=[1, 2])
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(0.02 * torch.randn_like(weight))
-    return model
-
-
-def batch_of(model):
-    audio = 0.1 * torch.randn(3, 8 * model.n_group)
-    return audio, torch.randn(3, 80, 8) - 5
-
-
-def test_the_fast_passes_are_the_models(model):
-    from research.fast import Passes
-
-    audio, mel = batch_of(model)
-    passes = Passes(model, mel, torch.float32)
-    z, log_det = passes.forward(audio)
-    expected, each = model(audio, mel)
-    assert torch.allclose(z.flatten(1), expected, rtol=1e-4, atol=1e-5)
-    assert log_det.item() == pytest.approx(each.sum().item(), rel=1e-5)
-    latent = torch.randn_like(z[:2])
-    expected = model.inverse(latent.flatten(1), mel[:2])
-    assert (passes.inverse(latent) - expected).norm() <= 1e-4 * expected.norm()
-
-
-def test_the_fast_passes_have_the_models_gradients(model):
-    from research.fast import Passes
-
-    model = model.double()
-    audio, mel = (x.double() for x in batch_of(model))
-    latent = torch.randn(3, 8, model.n_group, dtype=torch.float64)
-
-    def gradients(z, log_det, synthesis):
-        loss = z.square().sum() - log_det.sum() + synthesis.abs().sum()
-        return torch.autograd.grad(loss, list(model.parameters()))
-
-    expected = gradients(*model(audio, mel), model.inverse(latent.flatten(1), mel))
-    passes = Passes(model, mel, torch.float64)
-    found = gradients(*passes.forward(audio), passes.inverse(latent))
-    for name, a, b in zip(dict(model.named_parameters()), found, expected, strict=True):
-        assert (a - b).norm() <= 1e-9 * b.norm(), name
 
 
 @pytest.mark.parametrize("shape", [(12, 20), (40, 8), (16, 4, 3)])

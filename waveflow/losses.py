@@ -66,7 +66,7 @@ def dequantize(audio: Tensor, generator: torch.Generator | None = None) -> Tenso
 class SpectralLoss(nn.Module):
     """Distance of two waveforms as they sound: spectra at several resolutions, and the model's own mel.
 
-        mean over resolutions of [ mean |log |S| - log |R|| + ||S - R|| / ||R|| ]  +  mean |log-mel(s) - log-mel(r)|
+        mean over resolutions of [ mean |log |S| - log |R|| + ||S - R|| / ||R|| ]  +  w mean |log-mel(s) - log-mel(r)|
 
     with |S| and |R| STFT magnitudes of synthesis and reference.
 
@@ -76,6 +76,7 @@ class SpectralLoss(nn.Module):
         mel: The mel transform of the model, applied to both.
         resolutions: FFT sizes; windows of the same length, hops of a quarter.
         floor: Magnitudes below this count as this; full-scale audio, unnormalised STFT.
+        mel_weight: w.
     """
 
     def __init__(
@@ -83,9 +84,10 @@ class SpectralLoss(nn.Module):
         mel: Callable[[Tensor], Tensor],
         resolutions: Sequence[int] = RESOLUTIONS,
         floor: float = 1e-3,
+        mel_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        self.mel, self.resolutions, self.floor = mel, tuple(resolutions), floor
+        self.mel, self.resolutions, self.floor, self.mel_weight = mel, tuple(resolutions), floor, mel_weight
         for n_fft in self.resolutions:
             self.register_buffer(f"window_{n_fft}", torch.hann_window(n_fft), persistent=False)
 
@@ -97,7 +99,8 @@ class SpectralLoss(nn.Module):
             s, r = self._magnitude(synthesis, n_fft), self._magnitude(reference, n_fft)
             distance, size = (torch.linalg.vector_norm(x, dim=over) for x in (s - r, r))
             total = total + (s.log() - r.log()).abs().mean(over) + distance / size.clamp_min(self.floor)
-        return total / len(self.resolutions) + (self.mel(synthesis) - self.mel(reference)).abs().mean(over)
+        of_mels = (self.mel(synthesis) - self.mel(reference)).abs().mean(over)
+        return total / len(self.resolutions) + self.mel_weight * of_mels
 
     def _magnitude(self, audio: Tensor, n_fft: int) -> Tensor:
         window = getattr(self, f"window_{n_fft}")

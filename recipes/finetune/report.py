@@ -53,6 +53,7 @@ def comparison(rows: Sequence[Row]) -> str:
     for row in of_all(rows):
         name = f"{row['speaker']}, {row['system']}"
         figures = [f"{row[key]:.{digits}f}" if key in row else "" for key, (_, digits) in COLUMNS.items()]
+        figures[list(COLUMNS).index("pesq")] += f" ± {row['pesq_error']:.2f}"
         lines.append([name, "" if row["system"] == "base" else f"{row['minutes']:.1f}", *figures])
     return table(["", "minutes", *(label for label, _ in COLUMNS.values())], lines)
 
@@ -115,13 +116,29 @@ def report(rows: Sequence[Row]) -> str:
     steps = f", {first['base_steps']} steps" if first.get("base_steps") else ""
     parts = [
         f"Base: fingerprint `{first['base'][:12]}`{steps}. {first['test_clips']} recordings of each speaker are "
-        "measured that were neither trained on nor decided anything. "
+        "measured that were neither trained on nor decided anything; behind the sign ± is the standard error over "
+        "the drawn noise. "
         f"torch {first['torch']}, {first['threads']} thread(s).",
         comparison(rows),
         costs(rows),
         curve(rows),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def publish(rows: Sequence[Row], document: Path, picture: Path | None) -> None:
+    """Replace the figures of a document, and draw the picture where one is asked for.
+
+    Raises:
+        SystemExit: The document has no place for them.
+    """
+    text = document.read_text(encoding="utf-8")
+    if BEGIN not in text or END not in text:
+        raise SystemExit(f"{document} has no lines {BEGIN!r} and {END!r} between which the figures go")
+    before, _, rest = text.partition(BEGIN)
+    document.write_text(f"{before}{BEGIN}\n\n{report(rows)}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    if picture:
+        draw(rows, picture)
 
 
 def main() -> None:
@@ -132,18 +149,10 @@ def main() -> None:
     parser.add_argument("--picture", type=Path)
     args = parser.parse_args()
     rows = read_rows(args.rows, args.base)
-    text = report(rows)
-    if args.picture:
-        draw(rows, args.picture)
-    if args.into is None:
-        print(text)
-        return
-    document = args.into.read_text(encoding="utf-8")
-    if BEGIN not in document or END not in document:
-        raise SystemExit(f"{args.into} has no lines {BEGIN!r} and {END!r} between which the figures go")
-    before, _, rest = document.partition(BEGIN)
-    after = rest.partition(END)[2]
-    args.into.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    if args.into:
+        publish(rows, args.into, args.picture)
+    else:
+        print(report(rows))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Fine-tuning on new speakers: the base model, a fine-tuned one, an adapter, and one trained from scratch.
 
-    python recipes/finetune/run.py --data ../speech --out runs/finetune
+    python recipes/finetune/run.py --data ../speech --out runs/finetune --into docs/finetuning.md
 
 Every comparison becomes a row of `benchmarks/finetune.jsonl`; rows that are there already are not made again, and a
-run that was stopped goes on. `report.py` makes tables and the picture of it.
+run that was stopped goes on. `report.py` makes tables and the picture of it, here with `--into`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import report
 import torch
 
 import waveflow
@@ -42,7 +43,7 @@ SCRATCH = ("optimizer.lr=1e-3",)
 SYSTEMS = ("base", "fine-tuned", "adapter", "scratch")
 FIGURES = ("pesq", "mcd", "f0_rmse_cents", "vuv_f1", "log_mel_l1")
 QUICK_FIGURES = ("pesq", "log_mel_l1")
-SEEDS = 3
+SEEDS = 8
 
 
 def corpus_of(speaker: Path, out: Path, sample_rate: int) -> Manifest:
@@ -88,7 +89,8 @@ def settings(system: str, base: Path, corpus: Manifest, out: Path, overrides: Se
 def measure(model: Path, corpus: Manifest, names: Sequence[str]) -> dict[str, float]:
     """Means over the test recordings: nats per sample, and figures of the resynthesis from the recording's mel.
 
-    PESQ and log-mel distance, which are cheap and differ with the noise, are means over several seeds.
+    PESQ and log-mel distance, which are cheap and differ with the noise, are means over several seeds; with PESQ comes
+    its standard error over these draws.
     """
     vocoder = waveflow.load(model, device="cpu")
     found: dict[str, list[float]] = {}
@@ -97,15 +99,20 @@ def measure(model: Path, corpus: Manifest, names: Sequence[str]) -> dict[str, fl
         nats = (15 - float(vocoder.bits_per_sample(audio))) * math.log(2)
         found.setdefault("nats", []).append(nats)
         mel = vocoder.mel(audio)
+        draws: dict[str, list[float]] = {}
         for seed in range(SEEDS):
             synthesis = vocoder(mel, seed=seed)[: len(audio)]
             for name, value in evaluate_pair(
                 audio, synthesis, rate, metrics=names if seed == 0 else QUICK_FIGURES
             ).items():
-                found.setdefault(name, []).append(value)
+                draws.setdefault(name, []).append(value)
+        for name, values in draws.items():
+            found.setdefault(name, []).append(np.mean(values))
+        found.setdefault("pesq_variance", []).append(np.var(draws["pesq"], ddof=1) / SEEDS)
     means = {
         name: np.mean([value for value in values if np.isfinite(value)] or [np.nan]) for name, values in found.items()
     }
+    means["pesq_error"] = math.sqrt(means.pop("pesq_variance") / len(found["pesq"]))
     # A figure that no recording has, such as the pitch of what has none, is left out.
     return {name: round(float(mean), 4) for name, mean in means.items() if np.isfinite(mean)}
 
@@ -156,24 +163,31 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, default=Path("benchmarks/finetune.jsonl"))
     parser.add_argument("--base", help="native checkpoint; the bundled model unless given")
     parser.add_argument("--speakers", nargs="+", default=["flemishguy", "nathalie", "kerstin"])
-    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS)
-    parser.add_argument("--minutes", nargs="+", type=float, default=[], help="for the curve, e.g. 0.5 1 2; else all")
+    parser.add_argument("--systems", nargs="*", choices=SYSTEMS, default=SYSTEMS)
+    parser.add_argument("--minutes", nargs="*", type=float, default=[0.5, 1, 2], help="of the curve over speech")
+    parser.add_argument(
+        "--curve-of", nargs="+", default=["flemishguy"], metavar="SPEAKER", help="speakers of the curve"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of training that differ")
+    parser.add_argument("--into", type=Path, help="document whose figures `report.py` replaces in the end")
+    parser.add_argument("--picture", type=Path, default=Path("docs/images/finetune.png"), help="drawn with --into")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.base_id = fingerprint(load(find_checkpoint(args.base)))
     args.rows.parent.mkdir(parents=True, exist_ok=True)
     done = {key_of(json.loads(line)) for line in args.rows.read_text().splitlines()} if args.rows.exists() else set()
-    for system in args.systems:
-        for speaker in args.speakers:
-            for minutes in args.minutes or [None]:
-                if (speaker, system, "all" if minutes is None else minutes, args.base_id) in done:
-                    continue
-                row = make_row(system, args.data / speaker, minutes, args)
-                with open(args.rows, "a", encoding="utf-8") as file:
-                    file.write(json.dumps(row) + "\n")
-                print(json.dumps(row), flush=True)
+    todo: list[tuple[str, str, float | None]] = [(s, who, None) for s in args.systems for who in args.speakers]
+    todo += [("fine-tuned", who, minutes) for who in args.curve_of for minutes in args.minutes]
+    for system, speaker, minutes in todo:
+        if (speaker, system, "all" if minutes is None else minutes, args.base_id) in done:
+            continue
+        row = make_row(system, args.data / speaker, minutes, args)
+        with open(args.rows, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        print(json.dumps(row), flush=True)
+    if args.into:
+        report.publish(report.read_rows(args.rows, args.base_id), args.into, args.picture)
 
 
 if __name__ == "__main__":

@@ -18,13 +18,13 @@ from torch import Tensor
 
 from research.clips import Clips, find_clips, held_out_lines, validate
 from research.discriminator import SpectralDiscriminator, taken_for_real, told_apart
-from research.fast import Passes, couple, uncouple
 from research.muon import Muon
 from waveflow.audio.mel import MelSpectrogram
 from waveflow.checkpoints import native
 from waveflow.inference.project import project
 from waveflow.losses import SpectralLoss, bits_per_sample, dequantize
 from waveflow.models import MelFlow, build
+from waveflow.training.passes import Passes, couple, uncouple
 
 UNUSUAL = 8.0
 """Times the usual norm of the gradient, from which on a step is left out."""
@@ -152,7 +152,7 @@ class Run:
         target = self.mel(wide, padded=True)[..., : settings.segment // hop]
         passes = Passes(self.model, target, torch.bfloat16, self.passes)
         z, log_det = passes.forward(dequantize(audio))
-        nats = (log_det - z.square().sum() / 2) / z.numel() - 0.5 * math.log(2 * math.pi)
+        nats = (log_det.sum() - z.square().sum() / 2) / z.numel() - 0.5 * math.log(2 * math.pi)
         found, loss = {"nats": nats}, -nats
         if settings.spectral:
             n = max(1, round(settings.batch * settings.share))

@@ -7,6 +7,7 @@ from runs import SMALL, interrupt_after, log_of
 
 from waveflow.audio.io import write
 from waveflow.checkpoints import fingerprint, load, read_adapter, save
+from waveflow.checkpoints.native import read_facts
 from waveflow.data.manifest import Manifest
 from waveflow.inference import load as load_vocoder
 from waveflow.models import build
@@ -38,11 +39,28 @@ def test_a_model_that_only_gets_worse_is_given_back_as_it_was(base, run, tmp_pat
     corpus, _ = speaker_corpus(DATA / "kathleen", base, tmp_path / "corpus")
     harmful = ["train.patience=1", "optimizer.lr=3e-3", "train.ema=0"]
     outcome, _ = run(finetune_config(base, corpus, tmp_path / "tuned", overrides=[*SHORT, *harmful]))
-    held_out = [row["bits"] for row in log_of(tmp_path / "tuned", "held-out")]
-    assert held_out[1] > held_out[0] == outcome.bits
+    first, then = log_of(tmp_path / "tuned", "held-out")
+    assert then["loss"] > first["loss"]
+    assert outcome.bits == first["bits"]
     assert outcome.reason == "no improvement"
     before, after = load(base).state_dict(), load(outcome.model).state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize(("nats", "spectral"), [(2.0, 2.1), (0.9, 0.1)], ids=["sounds worse", "less likely"])
+def test_a_gain_in_one_figure_at_the_price_of_the_other_is_no_gain(
+    base, corpus, run, tmp_path, monkeypatch, nats, spectral
+):
+    found = iter(({"nats": 1.0, "spectral": 2.0}, {"nats": nats, "spectral": spectral}, {"nats": 1.1, "spectral": 1.9}))
+
+    def validate(*_):
+        figures = next(found)
+        return {**figures, "bits": -figures["nats"], "loss": 0.3 * figures["spectral"] - figures["nats"]}
+
+    monkeypatch.setattr("waveflow.training.loop.validate", validate)
+    outcome, _ = run(finetune_config(base, corpus, tmp_path / "tuned", overrides=SHORT))
+    assert outcome.bits == -1.1
+    assert read_facts(outcome.model)["metadata"]["training"]["steps"] == 4
 
 
 def test_a_few_recordings_are_dealt_until_one_is_held_out(base, tmp_path):
@@ -113,9 +131,13 @@ def test_an_adapter_trains_on_top_of_the_base_and_is_merged_into_the_model(plain
     assert any(not torch.equal(value, merged[name]) for name, value in load(plain_base).state_dict().items())
 
 
+def figures_of(bits):
+    return {"nats": -bits, "bits": bits, "loss": bits}
+
+
 def test_an_adapter_that_only_gets_worse_changes_nothing(plain_base, corpus, run, tmp_path, monkeypatch):
     worse = iter((7.0, 8.0, 9.0))
-    monkeypatch.setattr("waveflow.training.loop.validate", lambda *_: {"bits": next(worse)})
+    monkeypatch.setattr("waveflow.training.loop.validate", lambda *_: figures_of(next(worse)))
     outcome, _ = run(adapter_of(plain_base, corpus, tmp_path / "voice", "train.patience=1"))
     assert (outcome.reason, outcome.step, outcome.bits) == ("no improvement", 2, 7.0)
     before, after = load(plain_base).state_dict(), load(outcome.model).state_dict()
@@ -137,11 +159,14 @@ def test_an_interrupted_adapter_of_the_same_rank_goes_on_to_the_same_file(
 
 
 def test_reversible_training_of_an_adapter_gives_the_same_file(plain_base, corpus, run, tmp_path):
-    run(adapter_of(plain_base, corpus, tmp_path / "plain"))
-    run(adapter_of(plain_base, corpus, tmp_path / "reversible", "train.reversible=true"))
+    # By Adam's own epsilon a gradient of rounding errors makes a whole step, and the two passes round differently.
+    steady = "optimizer.eps=1e-2"
+    run(adapter_of(plain_base, corpus, tmp_path / "plain", steady))
+    run(adapter_of(plain_base, corpus, tmp_path / "reversible", steady, "train.reversible=true"))
     plain, reversible = (read_adapter(tmp_path / n / "adapter.safetensors")[0] for n in ("plain", "reversible"))
     for name in plain:
         torch.testing.assert_close(plain[name], reversible[name], rtol=1e-2, atol=1e-3)
+    assert max(value.abs().max() for name, value in plain.items() if name.endswith(".up")) > 5e-3
 
 
 def test_an_adapter_needs_a_base(small):

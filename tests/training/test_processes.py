@@ -18,6 +18,9 @@ from waveflow.training import TrainConfig
 
 pytestmark = pytest.mark.slow
 
+LONG = 1800
+"""Seconds after which something hangs; no machine is so busy that it only takes long."""
+
 
 def command(config: TrainConfig, *launcher: str) -> list[str]:
     """The command line of a run; `launcher` goes between Python and the script."""
@@ -37,13 +40,17 @@ def environment() -> dict[str, str]:
 def finish(*commands: list[str]) -> str:
     """Run commands side by side; what they wrote on stderr."""
     started = [subprocess.Popen(c, stderr=subprocess.PIPE, text=True, env=environment()) for c in commands]
-    said = [process.communicate(timeout=240)[1] for process in started]
+    try:
+        said = [process.communicate(timeout=LONG)[1] for process in started]
+    finally:
+        for process in started:
+            process.terminate()
     assert [process.returncode for process in started] == [0] * len(started), "\n".join(said)
     return "\n".join(said)
 
 
 def wait_for(path: Path, process: subprocess.Popen) -> None:
-    until = time.monotonic() + 120
+    until = time.monotonic() + LONG
     while not path.exists():
         assert process.poll() is None, "the run ended before it was stopped"
         assert time.monotonic() < until, f"{path} never appeared"
@@ -126,9 +133,24 @@ def test_a_killed_run_goes_on_to_the_same_weights_as_one_that_was_not(pair, run)
     process = subprocess.Popen(command(killed), env=environment(), stderr=subprocess.DEVNULL)
     wait_for(Path(killed.train.out) / "checkpoints" / "step-00000003", process)
     process.kill()
-    process.wait(60)
+    process.wait(LONG)
     assert checkpoint_of(killed.train.out)["step"] < 12
     assert "going on from" in finish(command(killed))
+    assert torch.equal(weights_of(checkpoint_of(whole.train.out)), weights_of(checkpoint_of(killed.train.out)))
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_torchrun_restarts_a_killed_process_from_the_last_checkpoint_to_the_same_weights(pair, rank):
+    whole, killed = pair(train={"steps": 8, "save_every": 3, "validate_every": 100})
+    launcher = torchrun("--standalone", "--nproc-per-node", "2", "--max-restarts", "1")
+    said = finish(command(whole, *launcher), [*command(killed, *launcher), str(rank), "5"])
+    assert f"exitcode: {-signal.SIGKILL}" in said
+    assert [line.split("/")[-1] for line in said.splitlines() if "going on from" in line] == ["step-00000003"]
+    # Step 4 was logged before the death, step 5 done; both were done again.
+    assert [row["step"] for row in log_of(killed.train.out)] == [1, 2, 3, 4, 4, 5, 6, 7, 8]
+    for row in log_of(killed.train.out):
+        same = log_of(whole.train.out)[row["step"] - 1]
+        assert all(row[key] == same[key] for key in ("nats", "spectral", "grad_norm"))
     assert torch.equal(weights_of(checkpoint_of(whole.train.out)), weights_of(checkpoint_of(killed.train.out)))
 
 
@@ -139,7 +161,7 @@ def test_a_signal_saves_and_exits_cleanly_and_the_run_goes_on_to_the_same_weight
     process = subprocess.Popen(command(stopped), env=environment(), stderr=subprocess.PIPE, text=True)
     wait_for(Path(stopped.train.out) / "log.jsonl", process)
     process.send_signal(number)
-    said = process.communicate(timeout=120)[1]
+    said = process.communicate(timeout=LONG)[1]
     assert process.returncode == 0, said
     assert "interrupted after" in said
     assert checkpoint_of(stopped.train.out)["step"] < 12

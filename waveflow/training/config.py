@@ -92,11 +92,13 @@ class ObjectiveConfig:
     Attributes:
         spectral_weight: Weight of the distance against nats per sample; 0 trains by likelihood alone.
         spectral_share: Share of the batch that is synthesised for it.
+        mel_weight: Weight of the log-mel distance within the spectral one.
         sigma: Standard deviation of the latent that is synthesised; the model's own unless given.
     """
 
     spectral_weight: float = 0.3
     spectral_share: float = 0.5
+    mel_weight: float = 1.0
     sigma: float | None = None
 
 
@@ -112,7 +114,7 @@ class LoopConfig:
         device: `auto`, `cpu`, `cuda`, ...
         bf16: Run the networks in bfloat16 by autocast; weights, maps and likelihood stay in float32.
         reversible: Recompute activations instead of storing them.
-        compile: Run the objective through torch.compile.
+        compile: Run the model through torch.compile; of a LapGlow on a CPU what is elementwise.
         accumulate: Parts into which each process splits its share of the batch, one after another.
         ema: Decay of the average of weights that is validated and saved as the model.
         log_every: Steps between lines of the log.

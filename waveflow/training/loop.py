@@ -29,7 +29,7 @@ class Outcome:
     Attributes:
         reason: `finished`, `interrupted` (it can go on), or `no improvement` (early stopping).
         step: Optimizer steps done.
-        bits: Fewest held-out bits per sample; infinite before the first validation.
+        bits: Held-out bits per sample at the best validation; infinite before the first.
         model: Directory of the native checkpoint; None where the run was interrupted.
     """
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from waveflow.audio.mel import MelSpectrogram
 from waveflow.losses import QUANTIZATION, SpectralLoss, log_likelihood
 from waveflow.models import MelContext, MelFlow
+from waveflow.training.passes import Passes, Steps
 
 
 class Part(NamedTuple):
@@ -41,12 +42,14 @@ class Objective(nn.Module):
     Args:
         model: The flow that is trained.
         sigma: Standard deviation of the latent that is synthesised.
+        mel_weight: Weight of the log-mel distance within the spectral one.
+        steps: How to compute both passes of a LapGlow on a CPU; the model's own passes unless given.
     """
 
-    def __init__(self, model: MelFlow, sigma: float) -> None:
+    def __init__(self, model: MelFlow, sigma: float, mel_weight: float = 1.0, steps: Steps | None = None) -> None:
         super().__init__()
-        self.model, self.sigma = model, sigma
-        self.spectral = SpectralLoss(MelSpectrogram(model.mel_config))
+        self.model, self.sigma, self.steps = model, sigma, steps
+        self.spectral = SpectralLoss(MelSpectrogram(model.mel_config), mel_weight=mel_weight)
 
     def forward(self, part: Part) -> tuple[Tensor, Tensor]:
         """Score and synthesise.
@@ -56,9 +59,27 @@ class Objective(nn.Module):
             Sums, so that a batch may be taken in parts.
         """
         noisy = part.audio + QUANTIZATION * (part.uniform - 0.5)
-        likelihood = log_likelihood(*self.model(noisy, MelContext(part.mel))).sum()
-        if not len(part.chosen):
+        z, log_det, synthesis = (self._own if self.steps is None else self._arranged)(noisy, part)
+        likelihood = log_likelihood(z, log_det).sum()
+        if synthesis is None:
             return likelihood, likelihood.new_zeros(())
-        synthesis = self.model.inverse(self.sigma * part.latent, MelContext(part.mel[part.chosen]))
         distance = self.spectral(synthesis.float(), part.audio[part.chosen], per_item=True)
         return likelihood, distance.sum()
+
+    def _own(self, noisy: Tensor, part: Part) -> tuple[Tensor, Tensor, Tensor | None]:
+        z, log_det = self.model(noisy, MelContext(part.mel))
+        if not len(part.chosen):
+            return z, log_det, None
+        return z, log_det, self.model.inverse(self.sigma * part.latent, MelContext(part.mel[part.chosen]))
+
+    def _arranged(self, noisy: Tensor, part: Part) -> tuple[Tensor, Tensor, Tensor | None]:
+        kind = noisy.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else noisy.dtype
+        with torch.autocast(kind, enabled=False):
+            passes = Passes(self.model, part.mel, dtype, self.steps)
+            z, log_det = passes.forward(noisy)
+            if not len(part.chosen):
+                return z, log_det, None
+            assert part.chosen[-1] == len(part.chosen) - 1, "the chosen items are not the first ones"
+            latent = self.sigma * part.latent.view(len(part.chosen), -1, self.model.n_group)
+            return z, log_det, passes.inverse(latent)

@@ -17,6 +17,7 @@ from waveflow.training.config import TrainConfig
 from waveflow.training.ema import WeightAverage
 from waveflow.training.errors import TrainingError
 from waveflow.training.objective import Objective
+from waveflow.training.passes import steps_for
 from waveflow.training.reversible import make_reversible
 from waveflow.training.schedule import rate_factor
 
@@ -38,9 +39,11 @@ class Run:
         average: The averaged weights.
         optimizer: AdamW over the weights that train.
         step: Optimizer steps done.
-        best_bits: Fewest held-out bits per sample so far.
+        best_loss: Least loss on held-out recordings so far.
+        best_bits: Held-out bits per sample at that validation.
         stale: Validations since.
         figures: Of the last validation.
+        first: Of the validation before the first step, where the run starts from a checkpoint.
         trained: Names of the weights that train.
         base: `fingerprint` of what low-rank updates are made for; empty without them.
     """
@@ -51,9 +54,11 @@ class Run:
     average: WeightAverage
     optimizer: torch.optim.Optimizer
     step: int = 0
+    best_loss: float = float("inf")
     best_bits: float = float("inf")
     stale: int = 0
     figures: dict[str, float] = field(default_factory=dict)
+    first: dict[str, float] = field(default_factory=dict)
     trained: list[str] = field(default_factory=list)
     base: str = ""
 
@@ -72,12 +77,15 @@ class Run:
             trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
         else:
             trained = choose_trainable(model, config.train.trainable)
+        steps = None
         if config.train.reversible:
             make_reversible(model)
-        if config.train.compile:
+        else:
+            steps = steps_for(model, device, compiled=config.train.compile)
+        if config.train.compile and steps is None:
             model.compile()
         sigma = model.config.sigma if config.objective.sigma is None else config.objective.sigma
-        objective = Objective(model, sigma).to(device).train()
+        objective = Objective(model, sigma, config.objective.mel_weight, steps).to(device).train()
         for module in model.modules():
             # Running statistics are no part of an update, so that with updates they stay those of the base.
             if rank and isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -121,10 +129,20 @@ class Run:
         return 0 < self.config.train.patience <= self.stale
 
     def judge(self, figures: dict[str, float]) -> bool:
-        """Take note of a validation; true where it is the best so far."""
+        """Take note of a validation; true where it is the best so far.
+
+        The best has the least loss, and is at no price worse in likelihood or in sound than what the run starts from.
+        """
         self.figures = figures
-        better = figures["bits"] < self.best_bits
-        self.best_bits, self.stale = (figures["bits"], 0) if better else (self.best_bits, self.stale + 1)
+        if self.step == 0:
+            self.first = figures
+        less_likely = figures["nats"] < self.first.get("nats", -float("inf"))
+        farther = figures.get("spectral", 0.0) > self.first.get("spectral", float("inf"))
+        better = figures["loss"] < self.best_loss and not less_likely and not farther
+        if better:
+            self.best_loss, self.best_bits, self.stale = figures["loss"], figures["bits"], 0
+        else:
+            self.stale += 1
         return better
 
     def state(self) -> dict[str, Any]:
@@ -136,9 +154,11 @@ class Run:
             "rank": self.config.finetune.rank,
             "base": self.base,
             "step": self.step,
+            "best_loss": self.best_loss,
             "best_bits": self.best_bits,
             "stale": self.stale,
             "figures": self.figures,
+            "first": self.first,
             "model": self.model.state_dict(),
             "average": self.average.model.state_dict(),
             "n_updates": self.average.n_updates,
@@ -172,7 +192,7 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         for name in ("betas", "eps", "weight_decay"):
             self.optimizer.param_groups[0][name] = getattr(self.config.optimizer, name)
-        for name in ("step", "best_bits", "stale", "figures"):
+        for name in ("step", "best_loss", "best_bits", "stale", "figures", "first"):
             setattr(self, name, state[name])
         return _changes(state["config"], self.config.to_dict())
 

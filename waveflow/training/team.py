@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import os
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 TIMEOUT = datetime.timedelta(minutes=10)
 """After which a process that waits for the others gives up: longer than any of them renders or saves alone."""
@@ -71,11 +74,50 @@ def team_of(device: str) -> Iterator[Team]:
     if place.type == "cuda":
         torch.cuda.set_device(place)
     # A connection or a sum that hangs must fail before people notice, so that torchrun can start the processes again.
-    dist.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=TIMEOUT)
+    store = store_of_attempt(next(rendezvous("env://", rank, size, timeout=TIMEOUT))[0], rank, size)
+    backend = "nccl" if place.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
     try:
         yield Team(place, rank, size, dist.new_group(backend="gloo", timeout=TIMEOUT))
     finally:
         dist.destroy_process_group()
+
+
+def store_of_attempt(store: dist.Store, rank: int, size: int) -> dist.Store:
+    """The part of a store that belongs to the processes which are here now, and to none before them.
+
+    torchrun has one store for all its restarts, in which it leaves the addresses of processes that are dead; and its
+    count of restarts is another on each machine (pytorch/pytorch#135712, #167288). So process 0 gives the attempt a
+    name, and tells it to everyone who asks, by a word that was never used before.
+
+    Args:
+        store: What torchrun gives: the same for all processes, at every attempt.
+        rank: Of this process; all ranks must call.
+        size: Number of processes.
+
+    Raises:
+        RuntimeError: Some processes did not come within `TIMEOUT`.
+    """
+    name = uuid.uuid4().hex
+    if rank > 0:
+        store.set(f"ask/{rank}", name)
+        store.wait([f"answer/{name}"], TIMEOUT)
+        name = store.get(f"answer/{name}").decode()
+        store.set(f"here/{name}/{rank}", "")
+        return dist.PrefixStore(name, store)
+    until = time.monotonic() + TIMEOUT.total_seconds()
+    missing = set(range(1, size))
+    while missing:
+        for other in sorted(missing):
+            if store.check([f"here/{name}/{other}"]):
+                missing.remove(other)
+            elif store.check([f"ask/{other}"]):
+                # Who died before may have asked as well; an answer that nobody reads does no harm.
+                store.set(f"answer/{store.get(f'ask/{other}').decode()}", name)
+        if time.monotonic() > until:
+            raise RuntimeError(f"processes {sorted(missing)} of {size} are not here after {TIMEOUT}; see their logs")
+        time.sleep(0.01)
+    return dist.PrefixStore(name, store)
 
 
 _VARIABLES = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))

@@ -11,7 +11,7 @@ from waveflow.audio.mel import MelSpectrogram
 from waveflow.data.dataset import Item, UtteranceDataset
 from waveflow.losses import QUANTIZATION, bits_per_sample, log_likelihood
 from waveflow.models import MelFlow
-from waveflow.training.config import TrainConfig
+from waveflow.training.config import TrainConfig, n_chosen
 from waveflow.training.errors import TrainingError
 from waveflow.training.report import Rendering, Reporter
 from waveflow.training.run import Run
@@ -35,13 +35,13 @@ def validate(run: Run, clips: UtteranceDataset, report: Reporter, team: Team) ->
     """Score held-out recordings with the averaged weights, and let process 0 render some of them.
 
     Returns:
-        `nats` and `bits` per sample; on process 0 also `log_mel_l1` of the rendered ones.
+        What `score` gives; on process 0 also `log_mel_l1` of the rendered ones.
 
     Raises:
         TrainingError: The likelihood is not finite.
     """
     model, transform = run.average.model, run.objective.spectral.mel
-    figures = score(model, clips, team)
+    figures = score(run, clips, team)
     if not math.isfinite(figures["bits"]):
         raise TrainingError(
             f"held-out recordings have no finite likelihood after {run.step} steps; go on from an earlier checkpoint "
@@ -59,22 +59,33 @@ def validate(run: Run, clips: UtteranceDataset, report: Reporter, team: Team) ->
 
 
 @torch.no_grad()
-def score(model: MelFlow, clips: UtteranceDataset, team: Team) -> dict[str, float]:
-    """Mean log-likelihood of recordings, every sample weighing the same, shared out over the team.
+def score(run: Run, clips: UtteranceDataset, team: Team) -> dict[str, float]:
+    """Mean log-likelihood of recordings, and how far syntheses of their mels are from them, shared out over the team.
 
-    The dequantization noise of a recording is the same at every call.
+    Every sample weighs the same. The noise of a recording is the same at every call.
 
     Returns:
-        `nats` and `bits` per sample.
+        `nats` and `bits` per sample; `spectral` distance where the run trains by it; and `loss`, which is what the run
+        minimises.
     """
-    nats = samples = 0.0
+    model, objective = run.average.model, run.config.objective
+    sounds = n_chosen(run.config) > 0
+    nats = distance = samples = 0.0
     for index in range(team.rank, len(clips), team.size):
         audio, mel = _fitting(model, clips[index], team)
-        noise = torch.rand(audio.shape, generator=torch.Generator().manual_seed(index)) - 0.5
+        generator = torch.Generator().manual_seed(index)
+        noise = torch.rand(audio.shape, generator=generator) - 0.5
         nats += float(log_likelihood(*model(audio + QUANTIZATION * noise.to(team.device), mel)))
         samples += audio.shape[1]
-    nats, samples = team.sum(nats, samples)
-    return {"nats": nats / samples, "bits": bits_per_sample(nats / samples)}
+        if sounds:
+            latent = run.objective.sigma * torch.randn(audio.shape, generator=generator)
+            synthesis = model.inverse(latent.to(team.device), mel)
+            distance += audio.shape[1] * float(run.objective.spectral(synthesis, audio))
+    nats, distance, samples = team.sum(nats, distance, samples)
+    figures = {"nats": nats / samples, "bits": bits_per_sample(nats / samples)}
+    if sounds:
+        figures["spectral"] = distance / samples
+    return {**figures, "loss": objective.spectral_weight * figures.get("spectral", 0.0) - figures["nats"]}
 
 
 @torch.no_grad()

@@ -12,11 +12,16 @@ and `LapGlow.inverse` under autocast:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from waveflow.models.lapglow import LapGlow
+from waveflow.models import LapGlow, MelFlow
+
+Steps = tuple[Callable[..., tuple[Tensor, Tensor]], Callable[..., Tensor]]
+"""`couple` and `uncouple`, compiled or not."""
 
 
 class InverseAndLogDet(torch.autograd.Function):
@@ -60,11 +65,11 @@ def conditioner(x: Tensor, told: Tensor, weights: list[Tensor], dilations: tuple
 def couple(
     x: Tensor, mix: Tensor, told: Tensor, weights: list[Tensor], dilations: tuple[int, ...], bound: float
 ) -> tuple[Tensor, Tensor]:
-    """One step towards the latent; also the sum of its coupling's log-scales."""
+    """One step towards the latent; also the sum of its coupling's log-scales, `(B,)`."""
     a, b = (x @ mix.mT).chunk(2, dim=2)
     t, log_s = conditioner(a.to(told.dtype), told, weights, dilations).to(a.dtype).chunk(2, dim=2)
     log_s = bound * torch.tanh(log_s / bound)
-    return torch.cat([a, torch.exp(log_s) * b + t], dim=2), log_s.sum()
+    return torch.cat([a, torch.exp(log_s) * b + t], dim=2), log_s.sum((1, 2))
 
 
 def uncouple(
@@ -84,14 +89,14 @@ class Passes:
         model: The model; unpadded batches only.
         mel: `(B, n_mels, L)`.
         dtype: Of the conditioners' products.
-        compiled: `couple` and `uncouple`, compiled or not.
+        steps: `couple` and `uncouple`, compiled or not.
     """
 
-    def __init__(self, model: LapGlow, mel: Tensor, dtype: torch.dtype, compiled: tuple = (couple, uncouple)) -> None:
+    def __init__(self, model: LapGlow, mel: Tensor, dtype: torch.dtype, steps: Steps = (couple, uncouple)) -> None:
         self.squeeze, scale, *chain = model.flow
-        self.couple, self.uncouple = compiled
+        self.couple, self.uncouple = steps
         self.dilations, self.bound = tuple(model.config.dilations), model.config.max_log_s
-        with torch.autocast(mel.device.type, dtype, dtype != torch.float32):
+        with torch.autocast(mel.device.type, dtype, dtype.itemsize < mel.dtype.itemsize):
             features = model.features(mel).mT.to(mel.dtype)
         gain = scale.conditioner
         self.log_gain = F.linear(features, gain.weight[..., 0], gain.bias)
@@ -104,9 +109,9 @@ class Passes:
         self.weights = [[w.to(dtype) for w in _weights(net)] for net in nets]
 
     def forward(self, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """Audio `(B, T)` to the latent `(B, L, n_bands)` and the batch's summed log_det, nats."""
+        """Audio `(B, T)` to the latent `(B, L, n_bands)` and log_det `(B,)`, nats."""
         x = self.squeeze(audio)[0].mT * self.log_gain.exp()
-        log_det = self.log_gain.sum() + self.log_abs_det.sum() * x.shape[0] * x.shape[1]
+        log_det = self.log_gain.sum((1, 2)) + self.log_abs_det.sum() * x.shape[1]
         for mix, told, weights in zip(self.mix, self.told, self.weights):
             x, changed = self.couple(x, mix, told, weights, self.dilations, self.bound)
             log_det = log_det + changed
@@ -118,6 +123,21 @@ class Passes:
         for unmix, told, weights in zip(self.unmix.flip(0), self.told[::-1], self.weights[::-1]):
             z = self.uncouple(z, unmix, told[:n], weights, self.dilations, self.bound)
         return self.squeeze.inverse((z * (-self.log_gain[:n]).exp()).mT)
+
+
+def steps_for(model: MelFlow, device: torch.device, *, compiled: bool = False) -> Steps | None:
+    """The steps of passes arranged for a model on a device; None where its own passes are the better ones.
+
+    Args:
+        model: The flow that is trained.
+        device: Where.
+        compiled: Compile what is elementwise.
+    """
+    if not isinstance(model, LapGlow) or device.type != "cpu":
+        return None
+    if compiled:
+        return torch.compile(couple, dynamic=False), torch.compile(uncouple, dynamic=False)
+    return couple, uncouple
 
 
 def _weights(net: torch.nn.Module) -> list[Tensor]:
