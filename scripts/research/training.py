@@ -303,4 +303,7 @@ def _optimizers(model: MelFlow, settings: Settings) -> list[torch.optim.Optimize
     adamw = torch.optim.AdamW(others, settings.rate, betas=(0.9, 0.98), weight_decay=1e-2, fused=True)
     if not matrices:
         return [adamw]
-    return [adamw, Muon(matrices, settings.rate * settings.muon_rate, decay=settings.muon_decay, tallest=model.config.n_channels)]
+    return [
+        adamw,
+        Muon(matrices, settings.rate * settings.muon_rate, decay=settings.muon_decay, tallest=model.config.n_channels),
+    ]
