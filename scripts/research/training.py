@@ -18,12 +18,13 @@ from torch import Tensor
 
 from research.clips import Clips, find_clips, held_out_lines, validate
 from research.discriminator import SpectralDiscriminator, taken_for_real, told_apart
-from research.muon import Muon
 from waveflow.audio.mel import MelSpectrogram
 from waveflow.checkpoints import native
 from waveflow.inference.project import project
 from waveflow.losses import SpectralLoss, bits_per_sample, dequantize
-from waveflow.models import MelFlow, build
+from waveflow.models import build
+from waveflow.training.config import OptimizerConfig
+from waveflow.training.optimizer import make_optimizer
 from waveflow.training.passes import Passes, couple, uncouple
 
 UNUSUAL = 8.0
@@ -47,7 +48,6 @@ class Settings:
         rate: Learning rate.
         muon_rate: Muon's, as a multiple.
         muon_decay: Muon's weight decay.
-        muon_mixing: Let Muon step the 1x1 convolutions too.
         mixing: How the 1x1 convolutions start: `split`, as the model has them, or `rotation`, random.
         ema: Decay of the average of the weights that is kept.
         spectral: Weight of the spectral loss through the inverse, 0 for likelihood alone.
@@ -75,7 +75,6 @@ class Settings:
     rate: float = 8e-4
     muon_rate: float = 1.0
     muon_decay: float = 0.0
-    muon_mixing: bool = False
     mixing: str = "split"
     ema: float = 0.99
     spectral: float = 0.3
@@ -120,7 +119,8 @@ class Run:
         self.average = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=averaging)
         self.mel = MelSpectrogram(model.mel_config).to(self.device)
         self.spectral = SpectralLoss(self.mel).to(self.device)
-        self.optimizers = _optimizers(self.model, settings)
+        chosen = {"name": settings.optimizer, "muon_scale": settings.muon_rate, "muon_decay": settings.muon_decay}
+        self.optimizer = make_optimizer(self.model, OptimizerConfig(lr=settings.rate, **chosen), fused=True)
         self.train_clips, self.held_out = find_clips(data)
         margin = model.mel_config.n_fft // 2
         self.clips = Clips(
@@ -165,16 +165,14 @@ class Run:
                 judged = self.discriminator.requires_grad_(False)
                 found["verdict"] = taken_for_real(judged(audio[:n]), judged(synthesis), settings.matching)
                 loss = loss + settings.adversarial * found["verdict"]
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
-            for group in optimizer.param_groups:
-                group["lr"] = settings.rate_at(self.step) * (settings.muon_rate if isinstance(optimizer, Muon) else 1.0)
+        self.optimizer.zero_grad(set_to_none=True)
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.rate_at(self.step)
         loss.backward()
         found["grad_norm"] = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.step += 1
         if self._is_usual(found["grad_norm"].item()):
-            for optimizer in self.optimizers:
-                optimizer.step()
+            self.optimizer.step()
             self.average.update_parameters(self.model)
         return {name: value.item() for name, value in found.items()}
 
@@ -266,7 +264,7 @@ class Run:
         state = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
             "usual_norm": self.usual_norm,
@@ -280,30 +278,8 @@ class Run:
     def _restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
-        for optimizer, kept in zip(self.optimizers, state["optimizers"]):
-            optimizer.load_state_dict(kept)
+        self.optimizer.load_state_dict(state["optimizer"])
         if self.discriminator is not None:
             self.discriminator.load_state_dict(state["discriminator"])
             self.judging.load_state_dict(state["judging"])
         self.step, self.seconds, self.usual_norm = state["step"], state["seconds"], state["usual_norm"]
-
-
-def _optimizers(model: MelFlow, settings: Settings) -> list[torch.optim.Optimizer]:
-    if settings.optimizer not in ("adamw", "muon"):
-        raise ValueError(f"optimizer is {settings.optimizer!r}, expected 'adamw' or 'muon'")
-    matrices: list[torch.nn.Parameter] = []
-    if settings.optimizer == "muon":
-        _, _, *chain = model.flow
-        nets = [coupling.conditioner for _, coupling in chain] + [model.encoder] * (model.encoder is not None)
-        matrices = [w for net in nets for w in net.parameters() if w.dim() > 1]
-        if settings.muon_mixing:
-            matrices += [mix.weight for mix, _ in chain]
-    taken = {id(w) for w in matrices}
-    others = [w for w in model.parameters() if id(w) not in taken]
-    adamw = torch.optim.AdamW(others, settings.rate, betas=(0.9, 0.98), weight_decay=1e-2, fused=True)
-    if not matrices:
-        return [adamw]
-    return [
-        adamw,
-        Muon(matrices, settings.rate * settings.muon_rate, decay=settings.muon_decay, tallest=model.config.n_channels),
-    ]

@@ -43,7 +43,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "shipped-adamw": _shipped(optimizer="adamw"),
     "shipped-muon-1": _shipped(muon_rate=1.0),
     "shipped-muon-4": _shipped(muon_rate=4.0),
-    "shipped-muon-mixing": _shipped(muon_mixing=True),
     "shipped-rotation": _shipped(mixing="rotation"),
     "shipped-raw": _shipped(config={"n_encoded": 0}),
     "shipped-linear": _shipped(config={"n_encoder_blocks": 0}),

@@ -14,6 +14,7 @@ from waveflow.checkpoints.native import read_facts
 from waveflow.data.manifest import Manifest
 from waveflow.training import TrainingError
 from waveflow.training.objective import Objective
+from waveflow.training.run import Run
 from waveflow.training.state import Checkpoints
 
 
@@ -61,8 +62,9 @@ def test_the_best_validation_is_kept_as_a_model(small, run):
             "model_config": {"n_flows": 2, "n_channels": 4, "n_layers": 1},
             "data": {"segment": 2048},
         },
+        {"optimizer": {"name": "muon"}},
     ],
-    ids=["plain", "bf16-reversible-worker", "waveglow"],
+    ids=["plain", "bf16-reversible-worker", "waveglow", "muon"],
 )
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits_as_one_that_was_not(small, run, tmp_path, changes):
     changes = {**changes, "train": {"steps": 6, **changes.get("train", {})}}
@@ -81,7 +83,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits_as_one_that_was_not(sma
     one, other = checkpoint_of(whole.train.out), checkpoint_of(parts.train.out)
     assert torch.equal(weights_of(one), weights_of(other))
     assert {**one, "config": 0}.keys() == {**other, "config": 0}.keys()
-    facts = ("step", "best_loss", "best_bits", "figures", "first")
+    facts = ("step", "usual_norm", "best_loss", "best_bits", "figures", "first")
     assert [one[k] for k in facts] == [other[k] for k in facts]
     assert [row["nats"] for row in log_of(whole.train.out)] == [row["nats"] for row in log_of(parts.train.out)]
 
@@ -128,6 +130,26 @@ def test_reversible_training_takes_the_same_steps(small, run, tmp_path):
         run(config)
         logs.append([row[key] for row in log_of(out) for key in ("nats", "spectral", "grad_norm")])
     assert logs[0] == pytest.approx(logs[1], rel=1e-3)
+
+
+def test_a_step_whose_gradient_is_far_from_usual_is_left_out(small, run, monkeypatch, tmp_path):
+    apply = Run.apply_gradients
+
+    def burst(self):
+        if self.step == 4:
+            for weight in self.parameters:
+                weight.grad.mul_(1e4)
+        before = [weight.detach().clone() for weight in self.parameters]
+        norm = apply(self)
+        moved.append(not all(torch.equal(a, b) for a, b in zip(before, self.parameters)))
+        return norm
+
+    monkeypatch.setattr(Run, "apply_gradients", burst)
+    for unusual, expected in ((8.0, [True, True, True, True, False, True]), (0.0, [True] * 6)):
+        moved = []
+        outcome, _ = run(small(optimizer={"unusual": unusual}, train={"out": str(tmp_path / str(unusual))}))
+        assert moved == expected
+        assert outcome.step == 6
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run_and_names_the_last_good_checkpoint(small, run, monkeypatch):

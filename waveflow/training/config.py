@@ -51,21 +51,29 @@ class DataConfig:
 
 @dataclass
 class OptimizerConfig:
-    """AdamW (arXiv:1711.05101).
+    """AdamW (arXiv:1711.05101), or Muon for the matrices of networks and AdamW for the rest.
 
     Attributes:
+        name: `adamw` or `muon`.
         lr: Learning rate for the whole batch, at the top of the schedule.
         betas: Decay of the averages of gradient and squared gradient.
         eps: Added to the root of the latter.
         weight_decay: Pull of every weight towards 0.
         clip: Largest norm of the gradient; 0 does not clip.
+        unusual: A step whose gradient is so many times as long as usual is left out; 0 leaves none out.
+        muon_scale: Muon's rate, as a multiple of `lr`.
+        muon_decay: Its pull towards 0.
     """
 
+    name: str = "adamw"
     lr: float = 1e-3
     betas: list[float] = field(default_factory=lambda: [0.9, 0.98])
     eps: float = 1e-8
     weight_decay: float = 0.01
     clip: float = 5.0
+    unusual: float = 8.0
+    muon_scale: float = 1.5
+    muon_decay: float = 0.1
 
 
 @dataclass
@@ -227,6 +235,8 @@ class TrainConfig:
                 raise ValueError(f"{name} is {get(self, name)}, expected two numbers")
         if self.data.gain_db[0] > self.data.gain_db[1]:
             raise ValueError(f"data.gain_db is {self.data.gain_db}, expected the lower level first")
+        if self.optimizer.name not in OPTIMIZERS:
+            raise ValueError(f"optimizer.name is {self.optimizer.name!r}, expected one of {OPTIMIZERS}")
         if self.schedule.shape not in SHAPES:
             raise ValueError(f"schedule.shape is {self.schedule.shape!r}, expected one of {SHAPES}")
         if self.schedule.warmup + self.schedule.cooldown > self.train.steps:
@@ -236,6 +246,7 @@ class TrainConfig:
             )
 
 
+OPTIMIZERS = ("adamw", "muon")
 SHAPES = ("cosine", "constant")
 
 

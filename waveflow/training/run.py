@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,13 @@ from waveflow.training.config import TrainConfig
 from waveflow.training.ema import WeightAverage
 from waveflow.training.errors import TrainingError
 from waveflow.training.objective import Objective
+from waveflow.training.optimizer import make_optimizer
 from waveflow.training.passes import steps_for
 from waveflow.training.reversible import make_reversible
 from waveflow.training.schedule import rate_factor
+
+NORM_DECAY = 0.98
+"""Of the mean of the gradient's norm, by which a step is told to be unusual."""
 
 if TYPE_CHECKING:
     from waveflow.data.dataset import ItemDataset
@@ -37,8 +42,9 @@ class Run:
         model: The flow that trains.
         objective: What is minimised, around the same flow.
         average: The averaged weights.
-        optimizer: AdamW over the weights that train.
+        optimizer: Over the weights that train.
         step: Optimizer steps done.
+        usual_norm: Running mean of the gradient's norm.
         best_loss: Least loss on held-out recordings so far.
         best_bits: Held-out bits per sample at that validation.
         stale: Validations since.
@@ -54,6 +60,7 @@ class Run:
     average: WeightAverage
     optimizer: torch.optim.Optimizer
     step: int = 0
+    usual_norm: float = 0.0
     best_loss: float = float("inf")
     best_bits: float = float("inf")
     stale: int = 0
@@ -90,32 +97,36 @@ class Run:
             # Running statistics are no part of an update, so that with updates they stay those of the base.
             if rank and isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
-        optimizer = torch.optim.AdamW(
-            [p for p in model.parameters() if p.requires_grad],
-            config.optimizer.lr,
-            tuple(config.optimizer.betas),
-            config.optimizer.eps,
-            config.optimizer.weight_decay,
-            fused=device.type == "cuda",
-        )
+        optimizer = make_optimizer(model, config.optimizer, fused=device.type == "cuda")
         average = WeightAverage(model, config.train.ema)
         return cls(config, model, objective, average, optimizer, trained=trained, base=base)
 
     @property
     def parameters(self) -> list[nn.Parameter]:
         """The weights that train."""
-        return self.optimizer.param_groups[0]["params"]
+        return [weight for group in self.optimizer.param_groups for weight in group["params"]]
 
     def apply_gradients(self) -> torch.Tensor:
         """Clip the gradient, take a step at the scheduled rate, average the weights; the norm before clipping."""
         config = self.config
         norm = nn.utils.clip_grad_norm_(self.parameters, config.optimizer.clip or float("inf"))
-        self.optimizer.param_groups[0]["lr"] = self.rate
-        self.optimizer.step()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+        if self._is_usual(float(norm)):
+            self.optimizer.step()
+            self.average.update(self.model)
         self.optimizer.zero_grad(set_to_none=True)
-        self.average.update(self.model)
         self.step += 1
         return norm
+
+    def _is_usual(self, norm: float) -> bool:
+        """Whether to take a step: one whose gradient is far from usual would spoil more than it teaches."""
+        most = float("inf")
+        if self.config.optimizer.unusual and self.step > self.config.schedule.warmup:
+            most = self.config.optimizer.unusual * self.usual_norm / (1 - NORM_DECAY**self.step)
+        if math.isfinite(norm):
+            self.usual_norm = NORM_DECAY * self.usual_norm + (1 - NORM_DECAY) * min(norm, most)
+        return norm <= most
 
     @property
     def rate(self) -> float:
@@ -154,6 +165,7 @@ class Run:
             "rank": self.config.finetune.rank,
             "base": self.base,
             "step": self.step,
+            "usual_norm": self.usual_norm,
             "best_loss": self.best_loss,
             "best_bits": self.best_bits,
             "stale": self.stale,
@@ -190,9 +202,9 @@ class Run:
         self.average.model.load_state_dict(state["average"])
         self.average.n_updates = state["n_updates"]
         self.optimizer.load_state_dict(state["optimizer"])
-        for name in ("betas", "eps", "weight_decay"):
-            self.optimizer.param_groups[0][name] = getattr(self.config.optimizer, name)
-        for name in ("step", "best_loss", "best_bits", "stale", "figures", "first"):
+        for group in self.optimizer.param_groups:
+            group |= {name: getattr(self.config.optimizer, name) for name in ("betas", "eps", "weight_decay")}
+        for name in ("step", "usual_norm", "best_loss", "best_bits", "stale", "figures", "first"):
             setattr(self, name, state[name])
         return _changes(state["config"], self.config.to_dict())
 

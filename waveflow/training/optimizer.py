@@ -1,0 +1,143 @@
+"""AdamW for everything, or Muon for the matrices of networks and AdamW for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from waveflow.bijections.base import Bijection
+from waveflow.training.config import OptimizerConfig
+
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+
+
+class Muon(torch.optim.AdamW):
+    """Steps of equal size in all directions of a matrix, for the matrices; AdamW for everything else.
+
+        m <- beta m + g,    w <- (1 - lr decay) w - 0.2 lr sqrt(max(rows, columns)) orthogonal(g + beta m)
+
+    A convolution's kernel is taken as a matrix of its outputs by everything else, and one that is taller than wide as
+    blocks of rows; so are the two halves of a gate, which costs less. The factor 0.2 gives steps the size of Adam's, so
+    that both take rates of one size.
+
+    Source: Jordan et al., Muon (2024); the factor: Moonlight (arXiv:2502.16982).
+
+    Args:
+        others: What AdamW steps: the first group.
+        matrices: What Muon steps, of two dimensions or more: the second group.
+        lr: Learning rate, or AdamW's where `scale` is not 1.
+        scale: Muon's rate, as a multiple.
+        momentum: beta.
+        decay: Muon's weight decay.
+        tallest: Most rows of a block.
+        betas, eps, weight_decay: AdamW's.
+        fused: Let AdamW use its fused kernel.
+    """
+
+    def __init__(
+        self,
+        others: Sequence[nn.Parameter],
+        matrices: Sequence[nn.Parameter],
+        lr: float,
+        *,
+        scale: float = 1.0,
+        momentum: float = 0.95,
+        decay: float = 0.0,
+        tallest: int | None = None,
+        betas: tuple[float, float] = (0.9, 0.98),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        fused: bool = False,
+    ) -> None:
+        own = {"scale": scale, "momentum": momentum, "decay": decay, "tallest": tallest}
+        groups = [{"params": list(others), "scale": 1.0}, {"params": list(matrices), **own}]
+        super().__init__(groups, lr, betas, eps, weight_decay, fused=fused)
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        matrices = self.param_groups[1]
+        gradients = [weight.grad for weight in matrices["params"]]
+        self._step_matrices(matrices)
+        # AdamW passes over what has no gradient.
+        for weight in matrices["params"]:
+            weight.grad = None
+        super().step()
+        for weight, gradient in zip(matrices["params"], gradients):
+            weight.grad = gradient
+
+    def _step_matrices(self, group: dict) -> None:
+        rate = group["lr"] * group["scale"]
+        shapes: dict[torch.Size, list[tuple[nn.Parameter, Tensor]]] = {}
+        for weight in group["params"]:
+            if weight.grad is None:
+                continue
+            if not self.state[weight]:
+                # AdamW looks for the number of steps of each weight when it loads a state.
+                self.state[weight].update(step=torch.zeros(()), moment=torch.zeros_like(weight))
+            self.state[weight]["step"] += 1
+            moment = self.state[weight]["moment"]
+            moment.mul_(group["momentum"]).add_(weight.grad)
+            towards = blocks(weight.grad + group["momentum"] * moment, group["tallest"])
+            shapes.setdefault(towards.shape, []).append((weight, towards))
+        for found in shapes.values():
+            stacked = orthogonal(torch.stack([towards for _, towards in found]))
+            size = 0.2 * max(stacked.shape[-2:]) ** 0.5
+            for (weight, _), update in zip(found, stacked):
+                weight.mul_(1 - rate * group["decay"])
+                weight.add_(update.reshape(weight.shape).to(weight.dtype), alpha=-rate * size)
+
+
+def make_optimizer(model: nn.Module, config: OptimizerConfig, *, fused: bool = False) -> torch.optim.Optimizer:
+    """The optimizer of the weights of a model that train.
+
+    `lr` of every group is what a schedule sets, the same for all.
+    """
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    adamw = {"betas": tuple(config.betas), "eps": config.eps, "weight_decay": config.weight_decay, "fused": fused}
+    if config.name == "adamw":
+        return torch.optim.AdamW(trained, config.lr, **adamw)
+    matrices = [weight for weight in network_matrices(model) if weight.requires_grad]
+    taken = {id(weight) for weight in matrices}
+    others = [weight for weight in trained if id(weight) not in taken]
+    tallest = getattr(getattr(model, "config", None), "n_channels", None)
+    muon = {"scale": config.muon_scale, "decay": config.muon_decay, "tallest": tallest}
+    return Muon(others, matrices, config.lr, **muon, **adamw)
+
+
+def network_matrices(model: nn.Module) -> Iterator[nn.Parameter]:
+    """Weights of linear layers and convolutions, those of weight norm included.
+
+    What is not among them: biases, gains, lengths under weight norm, matrices that are bijections themselves, whose
+    inverse suffers from large steps, and single layers that a bijection holds, such as the one of LapGlow's gain.
+    """
+    held = {id(child) for module in model.modules() if isinstance(module, Bijection) for child in module.children()}
+    for module in model.modules():
+        if isinstance(module, LAYERS) and id(module) not in held:
+            for weight in module.parameters():
+                if weight.dim() > 1 and len(weight) < weight.numel() > weight[0].numel():
+                    yield weight
+
+
+def blocks(weight: Tensor, tallest: int | None = None) -> Tensor:
+    """A weight `(O, ...)` as `(n, rows, columns)`: blocks of rows no taller than wide or than told."""
+    matrix = weight.flatten(1)
+    rows, columns = matrix.shape
+    most = min(columns, tallest or rows)
+    n = next(n for n in range(1, rows + 1) if rows % n == 0 and rows // n <= most)
+    return matrix.view(n, rows // n, columns)
+
+
+def orthogonal(matrices: Tensor, rounds: int = 5) -> Tensor:
+    """Nearly the nearest orthogonal matrices, by Newton and Schulz's iteration in bfloat16; `(..., rows, columns)`."""
+    a, b, c = NEWTON_SCHULZ
+    x = matrices / matrices.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-12)
+    x = x.bfloat16()
+    turned = x.shape[-2] > x.shape[-1]
+    x = x.mT if turned else x
+    for _ in range(rounds):
+        square = x @ x.mT
+        x = a * x + (b * square + c * square @ square) @ x
+    return (x.mT if turned else x).float()
