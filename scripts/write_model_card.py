@@ -1,8 +1,9 @@
 """Write the card of a bundled model from its config and from what `waveflow evaluate` and this machine measure.
 
-    python scripts/write_model_card.py waveflow/pretrained/lapglow --data ../speech
+    python scripts/write_model_card.py waveflow/pretrained/lapglow --data ../speech --music runs/music
 
-Every figure of the card is measured by this script on clips of `scripts/heldout.txt`.
+Every figure of the card is measured by this script, on clips of `scripts/heldout.txt` and on what
+`scripts/music_clips.py` renders.
 """
 
 from __future__ import annotations
@@ -107,12 +108,19 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--per-speaker", type=int, default=8, help="clips of each speaker that was not trained on")
+    parser.add_argument("--music", type=Path, help="folder of recordings that are no speech")
     args = parser.parse_args()
     vocoder = waveflow.load(args.checkpoint, device="cpu")
     facts = read_facts(args.checkpoint)
     trained, size = facts["metadata"], cost(vocoder.model)
     groups = held_out_clips(args.data, args.per_speaker)
     found = {f"{corpus} ({len(clips)})": measure(vocoder, clips) for corpus, clips in groups.items()}
+    if args.music:
+        clips = sorted(args.music.glob("*.flac"))
+        for system, figures in measure(vocoder, clips).items():
+            of_speech = ("pesq", "stoi", "f0_rmse_cents", "vuv_f1", "periodicity_rmse")
+            kept = {name: value for name, value in figures.items() if name not in of_speech}
+            found.setdefault(f"music ({len(clips)})", {})[system] = kept
     weights = (args.checkpoint / "model.safetensors").stat().st_size / 2**20
     card = [
         f"# {args.checkpoint.name}",
@@ -126,14 +134,15 @@ def main() -> None:
         "- Licence of the weights: CC0 1.0.",
         "",
         "Means over clips that were held out (`scripts/heldout.txt`); flemishguy, nathalie and kerstin are speakers "
-        "and languages that the model never heard. Definitions: `waveflow.metrics`.",
+        "and languages that the model never heard, music is chorales by `scripts/music_clips.py`. Definitions: "
+        "`waveflow.metrics`.",
         "",
         *table(found),
         "",
         f"Speed where this card was written, {torch.get_num_threads()} CPU threads, float32, 5 s of audio: "
         f"{speed(vocoder):.0f} x real time, {speed(vocoder, 16):.0f} x with 16 rounds of projection.",
         "",
-        "Intended for speech at speaking level. Singing, music and whispering were not tried.",
+        "Intended for speech at speaking level. Singing and whispering were not tried.",
     ]
     (args.checkpoint / "README.md").write_text("\n".join(card) + "\n")
     print("\n".join(card))
