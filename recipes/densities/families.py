@@ -44,7 +44,8 @@ FAMILIES: dict[str, Callable[[], b.Bijection]] = {
     "maf": lambda: b.MAF(2, 8),
     "iaf": lambda: b.IAF(2, 5, elementwise=b.AffineMap(max_log_s=3.0)),
     "naf": lambda: b.NAF(2, 3, n_units=32, n_layers=3),
-    "nsf": lambda: b.NSF(2, 4),
+    # A coupling changes one of the two numbers: six are three autoregressions.
+    "nsf": lambda: b.NSF(2, 6),
     "nsf-autoregressive": lambda: b.NSF(2, 3, autoregressive=True),
     "residual": lambda: b.ResidualFlow(
         2, 10, lipschitz=0.99, n_channels=32, n_layers=2, activation=lambda: Circle(FREQUENCY)

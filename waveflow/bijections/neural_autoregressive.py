@@ -15,6 +15,10 @@ SPREAD = 3.0
 """Fresh units sit between minus and plus this: all in one place, their gradients would keep them together."""
 
 
+LEAST_SLOPE = 1e-9
+"""Of a unit: one whose slope underflows to zero would leave the inverse without bounds."""
+
+
 class SigmoidalMap(Elementwise):
     """A mixture of sigmoids, seen through a logit.
 
@@ -51,7 +55,7 @@ class SigmoidalMap(Elementwise):
 
     def _units(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         a, b, w = parameters.chunk(3, dim=-1)
-        return softplus_from_one(a), b + self.spread, w.log_softmax(-1)
+        return softplus_from_one(a).clamp_min(LEAST_SLOPE), b + self.spread, w.log_softmax(-1)
 
     @staticmethod
     def _evaluate(x: Tensor, a: Tensor, b: Tensor, log_w: Tensor) -> tuple[Tensor, Tensor]:
