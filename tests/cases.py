@@ -189,6 +189,7 @@ CASES = [
     Case("iaf", lambda: b.IAF(4, 2, context_channels=2, **SMALL), (4,), (2,)),
     Case("iaf-affine", lambda: b.IAF(3, 2, elementwise=b.AffineMap(3.0), **SMALL), (3,)),
     Case("naf", lambda: b.NAF(3, 2, n_units=4, context_channels=2, **SMALL), (3,), (2,), solved=1e-9),
+    Case("naf-steep", lambda: b.NAF(3, 2, n_units=4, steepness=3.0, **SMALL), (3,), solved=1e-9),
     Case("nsf", lambda: b.NSF(4, 2, n_bins=4, bound=2.0, **SMALL), (4,)),
     Case(
         "nsf-autoregressive",

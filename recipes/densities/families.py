@@ -13,7 +13,7 @@ from waveflow.nn.lipschitz import Circle
 from waveflow.nn.mlp import MLP, TimedMLP
 
 FREQUENCY = 3.0
-"""Of fresh sines, for standardised data: some turns over its width, as few of a density's edges need more."""
+"""Of fresh sines, and the steepness of fresh sigmoids, for standardised data: they change some times over its width."""
 
 
 class Sine(nn.Module):
@@ -43,8 +43,9 @@ FAMILIES: dict[str, Callable[[], b.Bijection]] = {
     "glow": lambda: b.Chain(b.GlowStep(2, MLP(1, 2), max_log_s=3.0) for _ in range(8)),
     "maf": lambda: b.MAF(2, 8),
     "iaf": lambda: b.IAF(2, 5, elementwise=b.AffineMap(max_log_s=3.0)),
-    "naf": lambda: b.NAF(2, 3, n_units=32, n_layers=3),
-    "nsf": lambda: b.NSF(2, 4),
+    "naf": lambda: b.NAF(2, 3, n_units=32, steepness=FREQUENCY),
+    # A coupling changes one of the two numbers: six are three autoregressions.
+    "nsf": lambda: b.NSF(2, 6),
     "nsf-autoregressive": lambda: b.NSF(2, 3, autoregressive=True),
     "residual": lambda: b.ResidualFlow(
         2, 10, lipschitz=0.99, n_channels=32, n_layers=2, activation=lambda: Circle(FREQUENCY)

@@ -114,6 +114,16 @@ def test_mixture_of_sigmoids_is_inverted_on_a_plateau_that_float32_cannot_resolv
     assert (mapping.transform(x, parameters)[0] - z).abs().max() < 1e-3
 
 
+def test_mixture_of_sigmoids_is_inverted_also_where_a_unit_has_gone_flat():
+    mapping = SigmoidalMap(3)
+    a, b, w = torch.tensor([-200.0, 0.5, 1.0]), torch.tensor([0.3, -0.2, 0.4]), torch.tensor([-2.0, 0.0, 0.0])
+    parameters = torch.cat([a, b, w]).expand(9, -1)
+    x = torch.linspace(-1, 1, 9)
+    z, log_slope = mapping.transform(x, parameters)
+    assert log_slope.isfinite().all()
+    assert (mapping.invert(z, parameters)[0] - x).abs().max() < 1e-4
+
+
 def test_units_of_a_fresh_map_get_different_gradients():
     naf = NAF(2, 1, n_units=4)
     _, log_det = naf(torch.randn(16, 2))

@@ -15,23 +15,29 @@ SPREAD = 3.0
 """Fresh units sit between minus and plus this: all in one place, their gradients would keep them together."""
 
 
+LEAST_SLOPE = 1e-9
+"""Of a unit: one whose slope underflows to zero would leave the inverse without bounds."""
+
+
 class SigmoidalMap(Elementwise):
     """A mixture of sigmoids, seen through a logit.
 
-        z = logit(sum_j w_j sigmoid(a_j x + b_j)),    a_j > 0,  w_j > 0,  sum_j w_j = 1
+        z = logit(sum_j w_j sigmoid(c (a_j x + b_j))),    a_j > 0,  w_j > 0,  sum_j w_j = 1
 
     With enough units it comes as near as wanted to any increasing map. It has no closed inverse: each number is solved
-    for, to 1e-10 of its size in float64 and 1e-5 in float32, between the least and the greatest `(z - b_j) / a_j`.
+    for, to 1e-10 of its size in float64 and 1e-5 in float32, between the least and the greatest `(z / c - b_j) / a_j`.
 
     Source: deep sigmoidal flow (arXiv:1804.00779), equation 8.
 
     Args:
         n_units: Sigmoids, K; the parameters are 3 K.
+        steepness: c, of fresh units. Many units that are as wide as the data tell it apart slowly: where the data has
+            several modes in a line, take c above 1.
     """
 
-    def __init__(self, n_units: int = 8) -> None:
+    def __init__(self, n_units: int = 8, steepness: float = 1.0) -> None:
         super().__init__()
-        self.n_units, self.n_parameters = n_units, 3 * n_units
+        self.n_units, self.n_parameters, self.steepness = n_units, 3 * n_units, steepness
         spread = torch.linspace(-SPREAD, SPREAD, n_units) if n_units > 1 else torch.zeros(1)
         self.register_buffer("spread", spread, persistent=False)
 
@@ -51,7 +57,8 @@ class SigmoidalMap(Elementwise):
 
     def _units(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         a, b, w = parameters.chunk(3, dim=-1)
-        return softplus_from_one(a), b + self.spread, w.log_softmax(-1)
+        a, b = softplus_from_one(a).clamp_min(LEAST_SLOPE), b + self.spread
+        return self.steepness * a, self.steepness * b, w.log_softmax(-1)
 
     @staticmethod
     def _evaluate(x: Tensor, a: Tensor, b: Tensor, log_w: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,6 +77,7 @@ class NAF(MAF):
 
     Args:
         n_units: Sigmoids of each map.
+        steepness: Of fresh ones, see `SigmoidalMap`.
     """
 
     def __init__(
@@ -78,6 +86,7 @@ class NAF(MAF):
         n_flows: int = 3,
         *,
         n_units: int = 8,
+        steepness: float = 1.0,
         context_channels: int = 0,
         n_channels: int = 64,
         n_layers: int = 2,
@@ -90,5 +99,5 @@ class NAF(MAF):
             n_channels=n_channels,
             n_layers=n_layers,
             random_orders=random_orders,
-            elementwise=SigmoidalMap(n_units),
+            elementwise=SigmoidalMap(n_units, steepness),
         )
