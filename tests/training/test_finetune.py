@@ -96,6 +96,11 @@ def test_several_processes_do_not_write_a_corpus_at_once(base, tmp_path, monkeyp
         speaker_corpus(DATA / "kathleen", base, tmp_path / "corpus")
 
 
+def test_the_recipe_is_what_the_command_does_without_one(base, tmp_path):
+    plain, by_recipe = (finetune_config(base, tmp_path, tmp_path, recipe=recipe) for recipe in (None, "finetune"))
+    assert plain == by_recipe
+
+
 def test_paths_with_odd_characters_reach_the_config(base, tmp_path):
     odd = tmp_path / 'a, b = {c} "d" ${e}'
     config = finetune_config(base, odd, odd)

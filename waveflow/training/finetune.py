@@ -15,6 +15,8 @@ from waveflow.training.recipe import compose
 
 DEFAULTS = (
     "data.batch_size=8",
+    "data.workers=0",
+    "data.gain_share=0.25",
     "optimizer.lr=2e-4",
     "schedule.warmup=50",
     "objective.spectral_weight=1.0",
@@ -22,12 +24,13 @@ DEFAULTS = (
     "objective.mel_weight=10.0",
     "train.steps=1000",
     "train.ema=0.99",
-    "train.log_every=10",
     "train.validate_every=100",
-    "train.save_every=50",
+    "train.save_every=100",
     "train.patience=5",
+    "train.listen=0",
+    "train.keep=1",
 )
-"""What differs from training anew, for some minutes of speech; overrides come after these.
+"""What differs from training anew, for some minutes of speech, as in `recipes/finetune`; overrides come after these.
 
 Likelihood is gained in the first steps, mostly above the mel's highest band, where voices and microphones differ. How
 close a synthesis is to its mel, which is what PESQ hears, takes the whole weight of the spectral distance, and a rate
