@@ -6,7 +6,7 @@ from small_models import small
 
 import waveflow.inference.backends as backends
 from waveflow.inference import Vocoder
-from waveflow.models import build
+from waveflow.models import MelContext, build
 
 CPU = torch.device("cpu")
 
@@ -67,6 +67,29 @@ def test_a_long_utterance_does_not_wait_for_it(monkeypatch):
     monkeypatch.setattr(vocoder._inverse, "_left", 256 * 30 * vocoder._inverse._seconds_a_sample)
     vocoder(torch.full((80, 30), -5.0), seed=1)
     assert vocoder.backend == "onednn"
+
+
+def test_once_settled_it_does_not_change_any_more():
+    vocoder, mel = Vocoder(small("waveglow")), torch.full((80, 30), -5.0)
+    vocoder.settle()
+    assert vocoder.backend == "onednn"
+    assert torch.equal(vocoder(mel, seed=1), Vocoder(small("waveglow"), backend="onednn")(mel, seed=1))
+    plain = Vocoder(small("waveglow"), backend="reference")
+    plain.settle()
+    assert plain.backend == "reference"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_the_plain_inverse_gives_each_item_of_a_batch_bit_for_bit_what_it_is_alone(model, dtype):
+    inverse, _ = backends.inverse_by(model, "reference", CPU, dtype)
+    latent, mel, frames = torch.randn(3, 256 * 90), 2 * torch.randn(3, 80, 90) - 5, [90, 0, 31]
+    with torch.no_grad():
+        found = inverse(latent, MelContext(mel, 256 * torch.tensor(frames)))
+        assert found.dtype == dtype
+        for row, z, m, n in zip(found, latent, mel, frames):
+            assert row[256 * n :].abs().sum() == 0
+            if n:
+                assert torch.equal(row[: 256 * n], inverse(z[None, : 256 * n], MelContext(m[None, :, :n]))[0])
 
 
 def test_an_unknown_backend_is_named():

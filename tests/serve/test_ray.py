@@ -9,7 +9,7 @@ from waveflow.checkpoints import native
 
 from .conftest import npy
 from .test_run import samples
-from .test_vocode import same
+from .test_vocode import close
 
 ray = pytest.importorskip("ray", reason="needs the extra: pip install 'waveflow[ray]'")
 serve = pytest.importorskip("ray.serve", reason="needs the extra: pip install 'waveflow[ray]'", exc_type=ImportError)
@@ -34,7 +34,7 @@ def test_a_replica_under_ray_serves_the_offline_audio(cluster, vocoder, mel, tmp
     serve.run(deploy({"model": str(tmp_path / "small"), "max_seconds": "4"}), route_prefix="/")
     url = f"{cluster}/v1/vocode?seed=1&format=f32"
     with urllib.request.urlopen(url, npy(mel), timeout=120) as answer:
-        same(samples(answer.read()), vocoder(mel, seed=1))
+        close(samples(answer.read()), vocoder(mel, seed=1))
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(url, npy(np.tile(mel, 5)), timeout=120)
     assert refused.value.code == 413

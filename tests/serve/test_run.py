@@ -24,7 +24,7 @@ from waveflow.serve import ServeConfig, create_app
 from waveflow.serve.run import DrainingServer, connection_of
 
 from .conftest import npy
-from .test_vocode import same
+from .test_vocode import close
 
 LONG = 60
 
@@ -162,7 +162,7 @@ def test_sigterm_finishes_the_work_at_hand_refuses_new_work_and_ends_with_zero(p
         for seed, answer in enumerate(answers):
             status, data = answer.result()
             assert status == 200
-            same(samples(data), vocoder(mel.repeat(1, 10), seed=seed))
+            close(samples(data), vocoder(mel.repeat(1, 10), seed=seed))
     assert json.loads(pieces[-1])["samples"] == mel.shape[1] * 256
-    same(samples(b"".join(pieces[:-1])), vocoder(mel, seed=2))
+    close(samples(b"".join(pieces[:-1])), vocoder(mel, seed=2))
     assert server.wait(LONG) == 0

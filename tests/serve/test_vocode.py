@@ -1,5 +1,7 @@
+import html
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -7,13 +9,20 @@ import soundfile
 import torch
 from safetensors.torch import save
 
+from waveflow.serve.page import page
+
 from .conftest import heard, npy, wav
 
-# Of audio computed in another batch, relative to its peak: float32 sums in another order.
+# Of audio computed piece by piece or by another backend, relative to its peak: float32 sums in another order.
 ROUNDING = 1e-4
 
 
 def same(found, expected):
+    # On a CPU, bit for bit, whatever it was computed with.
+    assert torch.equal(found, expected)
+
+
+def close(found, expected):
     assert found.shape == expected.shape
     assert (found - expected).abs().max() <= ROUNDING * expected.abs().max()
 
@@ -74,9 +83,9 @@ def test_bare_samples_have_the_length_told(client, mel):
 
 def test_streamed_answers_are_the_whole_ones(client, vocoder, mel, audio):
     response = client.post("/v1/vocode?seed=8&format=f32&stream=true", content=npy(mel))
-    same(heard(response), vocoder(mel, seed=8))
+    close(heard(response), vocoder(mel, seed=8))
     response = client.post("/v1/vocode?seed=8&format=f32&stream=true", content=wav(audio[:9999], subtype="FLOAT"))
-    same(heard(response), vocoder(vocoder.mel(audio[:9999]), seed=8)[:9999])
+    close(heard(response), vocoder(vocoder.mel(audio[:9999]), seed=8)[:9999])
 
 
 def test_a_fresh_seed_is_told_and_can_be_used_again(client, mel):
@@ -90,6 +99,7 @@ def test_a_fresh_seed_is_told_and_can_be_used_again(client, mel):
 def test_the_model_is_described(client, vocoder):
     facts = client.get("/v1/model").json()
     assert facts["sample_rate"] == 22050
+    assert facts["backend"] == "reference"
     assert facts["mel"]["n_mels"] == 80
     assert facts["limits"]["max_seconds"] == 4.0
     assert "token" not in facts["limits"]
@@ -102,3 +112,32 @@ def test_the_schema_documents_bodies_answers_and_settings(client):
     }  # fmt: skip
     assert "application/x-npy" in operation["requestBody"]["content"]
     assert {"200", "400", "413", "429", "503"} <= set(operation["responses"])
+
+
+def plain(text):
+    """The words alone, without code's backticks."""
+    return " ".join(text.replace("`", " ").split()).rstrip(".")
+
+
+def test_the_page_for_people_names_all_that_the_schema_does_and_loads_nothing(client):
+    answer = client.get("/docs")
+    schema = client.get("/openapi.json").json()
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert not re.search(r"<script|<link|<img|@import|url\(|\bsrc=|https?:", answer.text)
+    text = plain(html.unescape(re.sub(r"<[^>]+>", " ", answer.text)))
+    for path, methods in schema["paths"].items():
+        assert path in text
+        for operation in methods.values():
+            for item in operation.get("parameters", []):
+                assert f" {item['name']} " in text
+                assert plain(item["schema"].get("description") or item["description"]) in text
+    for name in ("/v1/stream", "look_ahead", "block", "429"):
+        assert name in text
+
+
+def test_the_page_makes_no_markup_of_what_it_is_told():
+    schema = {"info": {"title": "<b>&", "version": "1"}, "paths": {}}
+    found = page(schema, {"properties": {"<i>": {"type": "integer", "description": "`<u>` <s>"}}}, "<em>")
+    assert "&lt;b&gt;&amp;" in found
+    assert not re.search("<(i|u|s|em)>", found)

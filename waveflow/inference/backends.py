@@ -142,8 +142,18 @@ def _plain(model: MelFlow, dtype: torch.dtype, *, compiled: bool) -> Inverse:
     fused = fuse(model).to(dtype)
     inverse = torch.compile(fused.inverse) if compiled else fused.inverse
 
+    wide, hop_length = torch.promote_types(dtype, torch.float32), model.mel_config.hop_length
+    # Padding in a batch costs a CPU what company saves it, and changes the order of sums.
+    apart = next(model.parameters()).device.type == "cpu" and not compiled
+
     def run(latent: Tensor, context: MelContext) -> Tensor:
-        audio = inverse(latent.to(dtype), MelContext(context.mel.to(dtype), context.lengths))
-        return audio.to(torch.promote_types(dtype, torch.float32))
+        if context.lengths is None or not apart:
+            return inverse(latent.to(dtype), MelContext(context.mel.to(dtype), context.lengths)).to(wide)
+        audio = torch.zeros_like(latent, dtype=wide)
+        for b, n in enumerate(context.lengths.tolist()):
+            if n:
+                mel = context.mel[b : b + 1, :, : -(-n // hop_length)]
+                audio[b, :n] = run(latent[b : b + 1, :n], MelContext(mel))[0]
+        return audio
 
     return run

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,13 +21,15 @@ DTYPES = (torch.float32, torch.bfloat16)
 CENTRE = -4.0
 # Fewer rows than this are not worth another thread.
 ROWS_PER_WORKER = 96
+# Frames, too: of fewer than four rows libraries multiply by vectors, whose sums run in another order.
+FRAMES_PER_WORKER = 4
 
 
 class CpuInverse:
     """A model's inverse, folded and packed.
 
-    Items of a batch lie one after another in time, farther apart than any convolution reaches, so that padding costs
-    nothing. Time is shared among threads, which wait for each other between layers.
+    Threads take items of a batch whole, so that padding costs nothing, nobody waits, and each item is bit for bit what
+    it is alone. Threads that are more than the items share the time of one, and wait for each other between layers.
 
     The flow's own values, the hidden state and all sums are float32; what may be bfloat16 is the operands of the large
     products and what they give.
@@ -53,68 +56,87 @@ class CpuInverse:
         self._packing = CpuPacking(folded, CENTRE, dtype)
         self._steps = [self._packing.step(step) for step in folded.steps]
         self._reach = max(layer.dilation for step in folded.steps for layer in step.layers)
-        self._plan: tuple[int, Plan] | None = None
+        self._plans: list[tuple[tuple[int, int], Plan] | None] = [None] * self.n_threads
         self._busy = threading.Lock()
 
     @torch.no_grad()
     def __call__(self, latent: Tensor, context: MelContext) -> Tensor:
         """Map a latent to audio, float32 `(B, T)`, as `MelFlow.inverse`."""
         lengths = [latent.shape[1]] * len(latent) if context.lengths is None else context.lengths.tolist()
-        n_frames = [-(-n // self._hop_length) for n in lengths]
-        margin, n_positions = self._folded.before + self._folded.after, self._packing.n_positions
-        gap = max(-(-self._reach // n_positions), margin)
-        starts = np.cumsum([0, *(n + gap for n in n_frames)]).tolist()
-        total = starts.pop() - gap
-        frames = torch.zeros(total + margin, context.mel.shape[1])
-        for mel, start, n in zip(context.mel.expand(len(latent), -1, -1), starts, n_frames):
-            if n:
-                frames[start : start + n + margin] = self._folded.frames(mel[None, :, :n])[0]
+        mels, audio = context.mel.expand(len(latent), -1, -1), torch.zeros_like(latent)
+        # The longest first, so that those who compute end together.
+        waiting = deque(sorted((b for b, n in enumerate(lengths) if n), key=lambda b: -lengths[b]))
+        at_once = max(1, min(self.n_threads, len(waiting)))
 
-        audio = torch.zeros_like(latent)
-        places = [(start * n_positions, n // self._n_group) for start, n in zip(starts, lengths)]
+        def compute(place: int) -> None:
+            with suppress(IndexError):
+                while True:
+                    b = waiting.popleft()
+                    item = latent[b, : lengths[b]], mels[b, :, : -(-lengths[b] // self._hop_length)]
+                    audio[b, : lengths[b]] = self._item(place, *item, (self.n_threads + place) // at_once)
+
+        n_threads = torch.get_num_threads()
         with self._busy:
-            plan = self._planned(total)
-            self._place(plan, latent, places)
-            features = self._folded.told(frames[None])[0]
-            self._run(plan, self._packing.spoken(frames, features))
-            vectors = self._unscaled(plan.latents[-1].tensor, features)
-            for row, (start, n) in zip(audio, places):
-                if n:
-                    row[: n * self._n_group] = self._squeeze.inverse(vectors[None, start : start + n].mT)[0]
+            try:
+                if at_once == 1:
+                    compute(0)
+                else:
+                    # Made anew for each call: threads that wait would not survive a fork.
+                    with ThreadPoolExecutor(at_once, "waveflow-item") as pool:
+                        for done in [pool.submit(compute, place) for place in range(at_once)]:
+                            done.result()
+            finally:
+                # A thread that takes one for itself takes it for the threads still to be made, too.
+                torch.set_num_threads(n_threads)
         return audio
 
-    def _planned(self, n_frames: int) -> Plan:
-        if self._plan is None or self._plan[0] != n_frames:
-            self._plan = None
-            n_workers = max(1, min(self.n_threads, n_frames * self._packing.n_positions // ROWS_PER_WORKER))
-            self._plan = n_frames, Plan(self._packing, self._steps, self._reach, n_frames, n_workers)
-        return self._plan[1]
+    def _item(self, place: int, latent: Tensor, mel: Tensor, n_threads: int) -> Tensor:
+        """Audio `(T,)` of one item, `(T,)` and `(n_mels, F)`, by so many threads at most."""
+        n_frames, n_vectors = mel.shape[1], len(latent) // self._n_group
+        plan = self._planned(place, n_frames, n_threads)
+        self._put(plan, latent.view(n_vectors, -1))
+        frames = self._folded.frames(mel[None])[0]
+        # The sums of an encoder's products would depend on the number of threads.
+        torch.set_num_threads(1)
+        features = self._folded.told(frames[None])[0]
+        torch.set_num_threads(len(plan.rows))
+        try:
+            self._run(plan, self._packing.spoken(frames, features))
+        except BaseException:
+            # Its barrier is broken.
+            self._plans[place] = None
+            raise
+        vectors = self._unscaled(plan.latents[-1].tensor, features)
+        return self._squeeze.inverse(vectors[None, :n_vectors].mT)[0]
 
-    def _place(self, plan: Plan, latent: Tensor, places: list[tuple[int, int]]) -> None:
-        """Put the latent's channels where the steps will look for them."""
-        ends = [start + n for start, n in places]
-        plan.gaps = list(zip(ends, [start for start, _ in places[1:]] + [plan.n_rows]))
-        plan.inside[:] = 1
-        for start, stop in plan.gaps:
-            plan.inside[start:stop] = 0
-            for x in plan.latents:
-                x.tensor[start:stop] = 0
+    def _planned(self, place: int, n_frames: int, n_threads: int) -> Plan:
+        enough = n_frames * self._packing.n_positions // ROWS_PER_WORKER, n_frames // FRAMES_PER_WORKER
+        n_workers = max(1, min(n_threads, *enough))
+        kept = self._plans[place]
+        if kept is None or kept[0] != (n_frames, n_workers):
+            self._plans[place] = None
+            kept = (n_frames, n_workers), Plan(self._packing, self._steps, self._reach, n_frames, n_workers)
+            self._plans[place] = kept
+        return kept[1]
+
+    def _put(self, plan: Plan, latent: Tensor) -> None:
+        """Put the latent's channels, `(T // n_group, n_group)`, where the steps will look for them."""
+        n = len(latent)
+        plan.gaps = [(n, plan.n_rows)]
+        plan.inside[:n], plan.inside[n:] = 1, 0
         widths = [len(self._steps[0].mix), *(step.early for step in self._steps)]
-        for row, (start, n) in zip(latent, places):
-            channels = row[: n * self._n_group].view(n, self._n_group).split(widths[::-1], dim=1)[::-1]
-            for x, part in zip(plan.latents, channels):
-                x.tensor[start : start + n, : part.shape[1]] = part
+        for x, part in zip(plan.latents, latent.split(widths[::-1], dim=1)[::-1]):
+            x.tensor[:n, : part.shape[1]], x.tensor[n:] = part, 0
 
     def _run(self, plan: Plan, spoken: Tensor) -> None:
-        n_threads, n_workers = torch.get_num_threads(), len(plan.rows)
-        # Made anew for each call: threads that wait would not survive a fork.
+        n_workers = len(plan.rows)
+        if n_workers == 1:
+            return self._work(plan, spoken, 0)
         with ThreadPoolExecutor(n_workers, "waveflow") as pool:
             done = [pool.submit(self._work, plan, spoken, worker) for worker in range(n_workers)]
-        # A thread that takes one for itself takes it for the threads still to be made, too.
-        torch.set_num_threads(n_threads)
+        torch.set_num_threads(n_workers)
         errors = [future.exception() for future in done if future.exception()]
         if errors:
-            self._plan = None
             raise next((error for error in errors if not isinstance(error, threading.BrokenBarrierError)), errors[0])
 
     @torch.no_grad()

@@ -52,7 +52,7 @@ class Plan:
     Attributes:
         n_rows: Positions.
         rows: For each worker, its first row and the one after its last.
-        gaps: Of the batch at hand, the first row and the one after the last of each run that belongs to no item.
+        gaps: Of the item at hand, the first row and the one after the last of each run that does not belong to it.
         inside: uint8 `(n_rows,)`, 0 in the gaps.
         hidden: Two hidden states, float32 `(n_rows + 6 reach, C)`; what lies outside the rows stays zero.
         seen: What a narrow first layer sees, as `hidden`: ones, x_a, zeros.

@@ -52,6 +52,11 @@ class Deferred:
         if not self._ready:
             self._left -= latent.numel() * self._seconds_a_sample
             if self._left <= 0:
-                self._ready = True
-                self._inverse, self.backend = self._prepare()
+                self.settle()
         return self._inverse(latent, context)
+
+    def settle(self) -> None:
+        """Take the fast inverse now."""
+        if not self._ready:
+            self._ready = True
+            self._inverse, self.backend = self._prepare()

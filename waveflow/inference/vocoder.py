@@ -65,6 +65,11 @@ class Vocoder:
         """The backend in use; `auto` on a CPU takes another once preparing it pays."""
         return self._inverse.backend if isinstance(self._inverse, Deferred) else self._backend
 
+    def settle(self) -> None:
+        """Let `auto` choose its backend for good: later audio does not depend on how much there was before."""
+        if isinstance(self._inverse, Deferred):
+            self._inverse.settle()
+
     @property
     def sample_rate(self) -> int:
         """Hz, of audio in and out."""
@@ -232,8 +237,7 @@ class Vocoder:
             audio[:, start * hop : end * hop] = piece[:, (start - first) * hop : (end - first) * hop]
 
     def _polish(self, audio: Tensor, mel: Tensor, denoise: float, project: int) -> Tensor:
-        if denoise:
-            audio = self._denoiser(audio, denoise)
+        audio = self._denoiser(audio, denoise) if denoise else audio
         return project_onto(audio, mel, self.transform, project)
 
     @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +12,7 @@ from typing import Annotated, Any, get_args
 
 from fastapi import FastAPI, Query, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from torch import Tensor
@@ -19,7 +20,7 @@ from torch import Tensor
 from waveflow._version import __version__
 from waveflow.inference import Vocoder
 from waveflow.models import model_name
-from waveflow.serve import sockets, sound
+from waveflow.serve import page, sockets, sound
 from waveflow.serve.batching import Stopped, Utterance
 from waveflow.serve.config import ServeConfig
 from waveflow.serve.gate import refuse, why_invalid
@@ -75,12 +76,13 @@ def create_app(vocoder: Vocoder, config: ServeConfig | None = None) -> FastAPI:
         yield
         await run_in_threadpool(service.stop)
 
-    app = FastAPI(title="waveflow", version=__version__, lifespan=running, redoc_url=None)
+    app = FastAPI(title="waveflow", version=__version__, lifespan=running, docs_url=None, redoc_url=None)
     app.state.service = service
     app.add_middleware(service.gate.around)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(Stopped, _stopped)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.get("/docs", include_in_schema=False)(functools.partial(_docs, app))
     app.get("/health", summary="Whether the process lives.")(_health)
     app.get("/ready", summary="Whether new work is taken; 503 where not.")(functools.partial(_ready, service))
     app.get("/metrics", summary="Counters for Prometheus.")(functools.partial(_metrics, service))
@@ -127,6 +129,11 @@ async def _pieces(service: Service, mel: Tensor, n_samples: int, settings: Setti
     yield (await service.finish(stream, settings.format))[:left]
 
 
+async def _docs(app: FastAPI) -> Response:
+    settings = sockets.StreamSettings.model_json_schema()
+    return HTMLResponse(page.page(app.openapi(), settings, inspect.getdoc(sockets.speak) or ""), headers=page.HEADERS)
+
+
 async def _health() -> dict[str, str]:
     return {"status": "ok"}
 
@@ -145,6 +152,7 @@ async def _model(service: Service) -> dict[str, Any]:
     return {
         "name": vocoder.name,
         "model": model_name(vocoder.model),
+        "backend": vocoder.backend,
         "sample_rate": vocoder.sample_rate,
         "sigma": vocoder.config.sigma,
         "mel": asdict(vocoder.config.mel),

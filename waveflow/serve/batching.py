@@ -42,8 +42,8 @@ class Worker:
     """A thread that owns the vocoder.
 
     An utterance waits until the window has passed since the oldest one came, or a batch is full. Utterances of one
-    sigma share a batch, in the order they came; each gets what it gets alone, to rounding. What is denoised is
-    computed alone, as is what is longer than half a batch. Cancelled futures are passed over.
+    sigma share a batch, in the order they came; each gets what it gets alone, on a CPU bit for bit. What is denoised
+    is computed alone, as is what is longer than half a batch. Cancelled futures are passed over.
 
     Args:
         vocoder: The vocoder.

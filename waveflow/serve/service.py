@@ -70,6 +70,8 @@ class Service:
 
     def start(self) -> None:
         """Start the worker and compute something, so that the first client does not pay for what is made once."""
+        # The same seed is to give the same audio, whoever asked before.
+        self.vocoder.settle()
         self.worker.start()
         mel = torch.full((self.vocoder.config.mel.n_mels, 32), self.vocoder.config.mel.floor)
         self.worker.submit(Utterance(mel, seed=0)).result()
