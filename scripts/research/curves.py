@@ -3,7 +3,8 @@
     python scripts/research/curves.py collect runs/lapglow runs/lapglow-tiny
     python scripts/research/curves.py draw docs/research/lapglow-curves.png
 
-`collect` takes the validations out of the logs of runs into `benchmarks/research_lapglow_curves.jsonl`. `draw` draws
+`collect` takes the validations out of the logs of runs into `benchmarks/research_lapglow_curves.jsonl`, beside those of
+other runs that are there. `draw` draws
 them, and prints for each model how figures at the ends of its schedules change per doubling of its core minutes. A run
 called `NAME+` went on from the end of the run NAME; its minutes count from there.
 """
@@ -75,8 +76,10 @@ def main() -> None:
     parser.add_argument("paths", nargs="+", type=Path, help="runs, or the picture")
     args = parser.parse_args()
     if args.what == "collect":
-        lines = [json.dumps(row) for row in collect(args.paths)]
-        CURVES.write_text("\n".join(lines) + "\n")
+        found = collect(args.paths)
+        kept = [json.loads(line) for line in CURVES.read_text().splitlines()] if CURVES.exists() else []
+        kept = [row for row in kept if row["run"] not in {row["run"] for row in found}]
+        CURVES.write_text("".join(json.dumps(row) + "\n" for row in kept + found))
         return
     runs = joined([json.loads(line) for line in CURVES.read_text().splitlines()])
     draw(runs, args.paths[0])
