@@ -17,12 +17,13 @@ DEFAULTS = (
     "data.batch_size=8",
     "data.workers=0",
     "data.gain_share=0.25",
+    "optimizer.name=muon",
     "optimizer.lr=4e-4",
     "schedule.warmup=50",
     "objective.spectral_weight=1.0",
     "objective.spectral_share=1.0",
     "objective.mel_weight=10.0",
-    "train.steps=800",
+    "train.steps=400",
     "train.ema=0.99",
     "train.validate_every=100",
     "train.save_every=100",
@@ -37,7 +38,7 @@ close a synthesis is to its mel, which is what PESQ hears, takes the whole weigh
 that falls to zero within the run.
 """
 
-ADAPTER_DEFAULTS = ("finetune.rank=6", "optimizer.lr=2e-3")
+ADAPTER_DEFAULTS = ("finetune.rank=6", "optimizer.name=adamw", "optimizer.lr=2e-3", "train.steps=800")
 """What differs besides for a low-rank adapter, whose factors begin small and take larger steps."""
 
 HELD_OUT = 0.1
