@@ -5,12 +5,30 @@ import torch
 from small_models import small
 
 import waveflow.inference.cpu as cpu
+import waveflow.inference.cpu_compiled as cpu_compiled
 import waveflow.inference.cpu_plan as cpu_plan
+from waveflow.inference import cpu_region
+from waveflow.inference.backends import bfloat16_products
 from waveflow.inference.cpu import CpuInverse
+from waveflow.inference.cpu_compiled import CompiledInverse
 from waveflow.models import MelContext, build
 
 # Signal to error in decibels: rounding alone gives 120 and 60 on these models.
 ENOUGH = {torch.float32: 100, torch.bfloat16: 45}
+
+
+@pytest.fixture(params=[CpuInverse, CompiledInverse])
+def inverse_of(request, monkeypatch):
+    """Either inverse, with threads that share even a few rows."""
+    for module in (cpu, cpu_compiled):
+        monkeypatch.setattr(module, "ROWS_PER_WORKER", 1)
+
+    def make(model, dtype=torch.float32, n_threads=None):
+        if request.param is CompiledInverse and dtype == torch.bfloat16 and not bfloat16_products():
+            pytest.skip("this processor multiplies no bfloat16")
+        return request.param(model, dtype, n_threads)
+
+    return make
 
 
 def perturbed(name, **config):
@@ -37,10 +55,9 @@ def reference(model, latent, mel, lengths=None):
 @pytest.mark.parametrize("dtype", sorted(ENOUGH, key=str), ids=str)
 @pytest.mark.parametrize("n_frames", [1, 2, 3, 21])
 @pytest.mark.parametrize("n_threads", [1, 3])
-def test_it_computes_the_model_s_inverse(model, dtype, n_frames, n_threads, monkeypatch):
-    monkeypatch.setattr(cpu, "ROWS_PER_WORKER", 1)
+def test_it_computes_the_model_s_inverse(model, dtype, n_frames, n_threads, inverse_of):
     latent, mel = inputs(n_frames)
-    found = CpuInverse(model, dtype, n_threads)(latent, MelContext(mel))
+    found = inverse_of(model, dtype, n_threads)(latent, MelContext(mel))
     assert decibels(found, reference(model, latent, mel)) > ENOUGH[dtype]
 
 
@@ -49,17 +66,27 @@ def test_it_computes_the_model_s_inverse(model, dtype, n_frames, n_threads, monk
     "config",
     [
         {"n_channels": 64, "n_layers": 8},
+        {"n_channels": 40, "n_layers": 2, "n_group": 32, "n_early_size": 6},
         {"n_channels": 64, "n_layers": 2, "swap_halves": True, "n_early_every": 2},
         {"n_channels": 24, "n_layers": 3, "upsample_kernel_size": 600},
         {"n_channels": 24, "n_layers": 1, "n_group": 16},
     ],
     ids=str,
 )
-def test_every_shape_of_waveglow_is_computed(config, dtype):
+def test_every_shape_of_waveglow_is_computed(config, dtype, inverse_of):
     model = perturbed("waveglow", n_flows=4, **config)
     latent, mel = inputs(23)
-    found = CpuInverse(model, dtype, 2)(latent, MelContext(mel))
+    found = inverse_of(model, dtype, 2)(latent, MelContext(mel))
     assert decibels(found, reference(model, latent, mel)) > ENOUGH[dtype]
+
+
+@pytest.mark.parametrize("name", ["waveglow", "lapglow"])
+def test_layers_are_worked_out_a_few_tiles_at_a_time(name, monkeypatch):
+    monkeypatch.setattr(cpu_compiled, "VALUES_BYTES", 0)
+    model = perturbed(name, n_flows=2, n_channels=16)
+    latent, mel = inputs(40)
+    found = CompiledInverse(model, n_threads=2)(latent, MelContext(mel))
+    assert decibels(found, reference(model, latent, mel)) > 100
 
 
 def test_many_tiles_and_much_conditioning_are_worked_out_in_parts(monkeypatch):
@@ -72,8 +99,8 @@ def test_many_tiles_and_much_conditioning_are_worked_out_in_parts(monkeypatch):
         assert decibels(found, reference(model, latent, mel)) > 100
 
 
-def test_each_item_of_a_batch_is_what_it_is_alone_whatever_came_before(model):
-    inverse = CpuInverse(model, n_threads=2)
+def test_each_item_of_a_batch_is_what_it_is_alone_whatever_came_before(model, inverse_of):
+    inverse = inverse_of(model, n_threads=2)
     latent, mel = inputs(20, batch=3)
     for frames in ([20, 7, 1], [1, 20, 7], [7, 1, 20], [20, 0, 8]):
         lengths = torch.tensor(frames) * 256
@@ -85,16 +112,16 @@ def test_each_item_of_a_batch_is_what_it_is_alone_whatever_came_before(model):
                 assert decibels(row[: 256 * n], alone) > 90
 
 
-def test_a_latent_may_end_within_a_frame():
+def test_a_latent_may_end_within_a_frame(inverse_of):
     model = small("waveglow").eval()
     latent, mel = inputs(5)
     latent = latent[:, : 256 * 3 + 72]
-    found = CpuInverse(model)(latent, MelContext(mel))
+    found = inverse_of(model)(latent, MelContext(mel))
     assert decibels(found, reference(model, latent, mel)) > 100
 
 
-def test_the_result_is_not_overwritten_by_the_next(model):
-    inverse = CpuInverse(model)
+def test_the_result_is_not_overwritten_by_the_next(model, inverse_of):
+    inverse = inverse_of(model)
     latent, mel = inputs(6)
     first = inverse(latent, MelContext(mel))
     kept = first.clone()
@@ -102,10 +129,10 @@ def test_the_result_is_not_overwritten_by_the_next(model):
     assert torch.equal(first, kept)
 
 
-def test_threads_are_left_as_they_were(model):
+def test_threads_are_left_as_they_were(model, inverse_of):
     before = torch.get_num_threads()
     latent, mel = inputs(30)
-    CpuInverse(model, n_threads=2)(latent, MelContext(mel))
+    inverse_of(model, n_threads=2)(latent, MelContext(mel))
     assert torch.get_num_threads() == before
 
 
@@ -128,10 +155,28 @@ def test_an_error_in_one_thread_is_raised_and_the_next_call_works(model, worker,
     assert torch.equal(inverse(latent, MelContext(mel)), expected)
 
 
-def test_what_it_does_not_know_is_refused():
+def test_threads_that_wait_are_let_go_where_one_fails(model, monkeypatch):
+    inverse = CompiledInverse(model, n_threads=2)
+    latent, mel = inputs(200)
+    expected = inverse(latent, MelContext(mel))
+    invert = cpu_region.invert
+
+    def broken(worker, *arguments):
+        if worker == 0:
+            raise MemoryError("no room")
+        return invert(worker, *arguments)
+
+    monkeypatch.setattr(cpu_region, "invert", broken)
+    with pytest.raises(MemoryError, match="no room"):
+        inverse(latent, MelContext(mel))
+    monkeypatch.undo()
+    assert torch.equal(inverse(latent, MelContext(mel)), expected)
+
+
+def test_what_it_does_not_know_is_refused(inverse_of):
     with pytest.raises(ValueError, match="kernel_size is 5"):
-        CpuInverse(build("lapglow", n_flows=1, n_channels=8, kernel_size=5))
+        inverse_of(build("lapglow", n_flows=1, n_channels=8, kernel_size=5))
     with pytest.raises(ValueError, match="SqueezeWave cannot be folded"):
-        CpuInverse(build("squeezewave", n_flows=2, n_channels=8, n_layers=2))
+        inverse_of(build("squeezewave", n_flows=2, n_channels=8, n_layers=2))
     with pytest.raises(ValueError, match=r"dtype is torch\.float16"):
-        CpuInverse(small("lapglow"), torch.float16)
+        inverse_of(small("lapglow"), torch.float16)

@@ -1,35 +1,28 @@
-"""The inverse of WaveGlow and LapGlow on a CPU: large matrix products, and one pass between each two."""
+"""The inverse of WaveGlow and LapGlow on a CPU by oneDNN's matrix products, with one pass between each two."""
 
 from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from waveflow.inference import cpu_kernels as kernels
+from waveflow.inference.cpu_items import ItemwiseInverse
 from waveflow.inference.cpu_packing import CpuPacking, PackedStep
 from waveflow.inference.cpu_plan import Plan
-from waveflow.inference.folding import fold
-from waveflow.models import MelContext, MelFlow
+from waveflow.models import MelFlow
 
-DTYPES = (torch.float32, torch.bfloat16)
-# Log-mels of speech lie about this in nepers; off it, a little precision is lost.
-CENTRE = -4.0
 # Fewer rows than this are not worth another thread.
 ROWS_PER_WORKER = 96
 
 
-class CpuInverse:
-    """A model's inverse, folded and packed.
+class CpuInverse(ItemwiseInverse):
+    """A model's inverse, folded and packed, for processors whose matrix unit only a library drives (AMX).
 
-    Items of a batch lie one after another in time, farther apart than any convolution reaches, so that padding costs
-    nothing. Time is shared among threads, which wait for each other between layers.
-
-    The flow's own values, the hidden state and all sums are float32; what may be bfloat16 is the operands of the large
-    products and what they give.
+    Time is shared among threads, which wait for each other between layers. The flow's own values, the hidden state and
+    all sums are float32; what may be bfloat16 is the operands of the large products and what they give.
 
     Args:
         model: A `WaveGlow` or `LapGlow`, float32; later changes of its weights do not reach the result.
@@ -41,46 +34,25 @@ class CpuInverse:
     """
 
     def __init__(self, model: MelFlow, dtype: torch.dtype = torch.float32, n_threads: int | None = None) -> None:
-        if dtype not in DTYPES:
-            raise ValueError(f"dtype is {dtype}, the CPU's inverse takes one of {DTYPES}")
-        folded = fold(model)
-        sizes = {len(layer.taps) for step in folded.steps for layer in step.layers}
-        if sizes != {3}:
-            raise ValueError(f"kernel_size is {max(sizes)}, the CPU's inverse takes 3; use the backend 'reference'")
+        super().__init__(model, dtype)
         self.n_threads = n_threads or torch.get_num_threads()
-        self._folded, self._squeeze = folded, model.flow.steps[0]
-        self._n_group, self._hop_length = model.n_group, model.mel_config.hop_length
-        self._packing = CpuPacking(folded, CENTRE, dtype)
-        self._steps = [self._packing.step(step) for step in folded.steps]
-        self._reach = max(layer.dilation for step in folded.steps for layer in step.layers)
+        self._packing = CpuPacking(self._folded, self.CENTRE, dtype)
+        self._steps = [self._packing.step(step) for step in self._folded.steps]
         self._plan: tuple[int, Plan] | None = None
-        self._busy = threading.Lock()
 
-    @torch.no_grad()
-    def __call__(self, latent: Tensor, context: MelContext) -> Tensor:
-        """Map a latent to audio, float32 `(B, T)`, as `MelFlow.inverse`."""
-        lengths = [latent.shape[1]] * len(latent) if context.lengths is None else context.lengths.tolist()
-        n_frames = [-(-n // self._hop_length) for n in lengths]
-        margin, n_positions = self._folded.before + self._folded.after, self._packing.n_positions
-        gap = max(-(-self._reach // n_positions), margin)
-        starts = np.cumsum([0, *(n + gap for n in n_frames)]).tolist()
-        total = starts.pop() - gap
-        frames = torch.zeros(total + margin, context.mel.shape[1])
-        for mel, start, n in zip(context.mel.expand(len(latent), -1, -1), starts, n_frames):
+    def _audio(self, latent: Tensor, features: Tensor, places: list[tuple[int, int]]) -> Tensor:
+        plan = self._planned(len(features))
+        self._place([x.tensor for x in plan.latents], plan.inside, latent, places)
+        plan.find_gaps()
+        self._run(plan, self._packing.spoken(features))
+        if self._folded.gain is None:
+            return plan.latents[-1].tensor
+        weight, bias = self._folded.gain
+        bands = plan.latents[-1].tensor * torch.exp(-torch.addmm(bias, features, weight.T))
+        audio = torch.zeros_like(bands)
+        for start, n in places:
             if n:
-                frames[start : start + n + margin] = self._folded.frames(mel[None, :, :n])[0]
-
-        audio = torch.zeros_like(latent)
-        places = [(start * n_positions, n // self._n_group) for start, n in zip(starts, lengths)]
-        with self._busy:
-            plan = self._planned(total)
-            self._place(plan, latent, places)
-            features = frames.unfold(0, 1 + margin, 1).mT.flatten(1)
-            self._run(plan, self._packing.spoken(frames, features))
-            vectors = self._unscaled(plan.latents[-1].tensor, features)
-            for row, (start, n) in zip(audio, places):
-                if n:
-                    row[: n * self._n_group] = self._squeeze.inverse(vectors[None, start : start + n].mT)[0]
+                audio[start : start + n] = self._squeeze.inverse(bands[None, start : start + n].mT).view(n, -1)
         return audio
 
     def _planned(self, n_frames: int) -> Plan:
@@ -89,21 +61,6 @@ class CpuInverse:
             n_workers = max(1, min(self.n_threads, n_frames * self._packing.n_positions // ROWS_PER_WORKER))
             self._plan = n_frames, Plan(self._packing, self._steps, self._reach, n_frames, n_workers)
         return self._plan[1]
-
-    def _place(self, plan: Plan, latent: Tensor, places: list[tuple[int, int]]) -> None:
-        """Put the latent's channels where the steps will look for them."""
-        ends = [start + n for start, n in places]
-        plan.gaps = list(zip(ends, [start for start, _ in places[1:]] + [plan.n_rows]))
-        plan.inside[:] = 1
-        for start, stop in plan.gaps:
-            plan.inside[start:stop] = 0
-            for x in plan.latents:
-                x.tensor[start:stop] = 0
-        widths = [len(self._steps[0].mix), *(step.early for step in self._steps)]
-        for row, (start, n) in zip(latent, places):
-            channels = row[: n * self._n_group].view(n, self._n_group).split(widths[::-1], dim=1)[::-1]
-            for x, part in zip(plan.latents, channels):
-                x.tensor[start : start + n, : part.shape[1]] = part
 
     def _run(self, plan: Plan, spoken: Tensor) -> None:
         n_threads, n_workers = torch.get_num_threads(), len(plan.rows)
@@ -153,21 +110,17 @@ class CpuInverse:
         """Conditioning of layer j and of those after it for which there is room."""
         part = plan.told_parts[worker]
         for told, layer in zip(plan.told, step.layers[j:]):
-            if self._packing.told_at_points:
-                torch.bmm(spoken[part], layer.told[part[0]], out=told.tensor[part])
-            else:
-                torch.mm(spoken[part], layer.told, out=told.tensor.view(len(spoken), -1)[part])
+            torch.mm(spoken[part], layer.told, out=told.tensor.view(len(spoken), -1)[part])
 
     def _layer(self, plan: Plan, i: int, step: PackedStep, j: int, worker: int) -> None:
         layer, told, y = step.layers[j], plan.told[j % len(plan.told)].array, plan.outputs[i].array
         source, target = plan.hidden[j % 2].array, plan.hidden[1 - j % 2].array
         seen = plan.seen.array if step.narrow and j == 0 else source
         d = layer.dilation
-        gate = kernels.gate_told_at_points if self._packing.told_at_points else kernels.gate
         for tiles in plan.tiles(layer, worker):
             kernels.values_at_points(seen, tiles.values.array, tiles.first, d, self._reach)
             torch.bmm(tiles.values.tensor, layer.taps, out=tiles.products.tensor)
-            gate(tiles.products.array, told, layer.bias, tiles.gated.array, tiles.first, d)
+            kernels.gate(tiles.products.array, told, layer.bias, tiles.gated.array, tiles.first, d)
             torch.mm(tiles.gated.tensor.flatten(0, 1), layer.after, out=tiles.mixed.tensor.flatten(0, 1))
             kernels.add_after(
                 source, tiles.mixed.array, layer.mix_bias, plan.inside, target, y, tiles.first, d, self._reach
@@ -177,11 +130,7 @@ class CpuInverse:
         """Undo the coupling and mix the channels."""
         first, last = plan.rows[worker]
         x = plan.latents[i]
-        kernels.uncouple(x.array[first:last], plan.outputs[i].array[first:last], step.changes, step.bound)
+        kernels.uncouple(
+            x.array[first:last], plan.outputs[i].array[first:last], step.changes, len(step.start), step.bound
+        )
         torch.mm(x.tensor[first:last], step.mix, out=plan.latents[i + 1].tensor[first:last, step.early :])
-
-    def _unscaled(self, vectors: Tensor, features: Tensor) -> Tensor:
-        if self._folded.gain is None:
-            return vectors
-        weight, bias = self._folded.gain
-        return vectors * torch.exp(-torch.addmm(bias, features, weight.T))
