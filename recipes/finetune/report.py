@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ def curve(rows: Sequence[Row]) -> str:
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """Change of nats and of PESQ against the base, for each speaker and system."""
+    """Change of nats and of PESQ against the base, the latter with its standard error, for each speaker and system."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -99,9 +100,12 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
     for axis, key, label in zip(axes, ("nats", "pesq"), ("nats per sample", "PESQ")):
         for k, system in enumerate(systems):
-            found = {row["speaker"]: row[key] - base[row["speaker"]][key] for row in whole if row["system"] == system}
-            places = [i + 0.35 * (k - (len(systems) - 1) / 2) for i, name in enumerate(speakers) if name in found]
-            axis.bar(places, [found[name] for name in speakers if name in found], 0.33, label=system, color=f"C{k}")
+            found = {row["speaker"]: row for row in whole if row["system"] == system}
+            there = [(i, found[name], base[name]) for i, name in enumerate(speakers) if name in found]
+            places = [i + 0.35 * (k - (len(systems) - 1) / 2) for i, _, _ in there]
+            gains = [row[key] - before[key] for _, row, before in there]
+            errors = [math.hypot(row.get(f"{key}_error", 0), before.get(f"{key}_error", 0)) for _, row, before in there]
+            axis.bar(places, gains, 0.33, yerr=errors if any(errors) else None, label=system, color=f"C{k}", capsize=4)
         axis.axhline(0, color="black", linewidth=0.8)
         axis.set_xticks(range(len(speakers)), speakers)
         axis.set_title(f"{label}, change against the base", fontsize=10)

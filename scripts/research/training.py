@@ -27,6 +27,9 @@ from waveflow.training.config import OptimizerConfig
 from waveflow.training.optimizer import make_optimizer
 from waveflow.training.passes import Passes, couple, uncouple
 
+NORM_DECAY = 0.98
+"""Of the running mean of the gradient's norm."""
+
 UNUSUAL = 8.0
 """Times the usual norm of the gradient, from which on a step is left out."""
 
@@ -178,10 +181,13 @@ class Run:
 
     def _is_usual(self, norm: float) -> bool:
         """Whether to take a step: one whose gradient is far above what is usual would spoil more than it teaches."""
-        usual = self.step <= self.settings.warmup or norm < UNUSUAL * self.usual_norm
-        if math.isfinite(norm):
-            self.usual_norm += 0.02 * (min(norm, UNUSUAL * (self.usual_norm or norm)) - self.usual_norm)
-        return usual and math.isfinite(norm)
+        most = math.inf
+        if self.step > max(self.settings.warmup, 1):
+            most = UNUSUAL * self.usual_norm / (1 - NORM_DECAY ** (self.step - 1))
+        if not math.isfinite(norm):
+            return False
+        self.usual_norm = NORM_DECAY * self.usual_norm + (1 - NORM_DECAY) * min(norm, most)
+        return norm <= most
 
     def _judge(self, made: Tensor, real: Tensor) -> Tensor:
         """One step of the discriminator."""

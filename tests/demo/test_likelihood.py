@@ -38,7 +38,7 @@ def test_frames_add_up_to_the_log_likelihood(vocoder, audio):
 
 
 def test_a_click_is_seen_where_it_is(generator):
-    vocoder = Vocoder(small("lapglow"), backend="reference")
+    vocoder = Vocoder(small("lapglow-raw"), backend="reference")
     audio = 0.01 * torch.randn(256 * 40, generator=generator)
     clicked = audio.clone()
     clicked[20 * 256 + 128] += 0.9

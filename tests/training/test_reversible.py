@@ -12,7 +12,7 @@ from waveflow.training.reversible import make_reversible
 MEL = MelConfig(n_fft=64, win_length=64, hop_length=16, n_mels=5)
 SMALL = {
     "waveglow": {"n_flows": 6, "n_early_every": 2, "n_channels": 8, "n_layers": 2},
-    "lapglow": {"n_flows": 4, "n_channels": 8, "dilations": [1, 2]},
+    "lapglow": {"n_flows": 4, "n_channels": 8, "dilations": [1, 2], "n_encoded": 4, "n_encoder_blocks": 1},
 }
 
 

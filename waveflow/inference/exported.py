@@ -59,8 +59,9 @@ class Graph(nn.Module):
 
 
 class ConvolvedMel(nn.Module):
-    """A mel transform of which the STFT is one convolution with windowed sines and cosines.
+    """A mel transform of which the STFT is products with windowed sines and cosines, one for each hop of a frame.
 
+    As one strided convolution over single samples, runtimes in a browser take far longer for it than for all the rest.
     Frequencies that reach no band are left out. `pad_to` is ignored.
 
     Args:
@@ -76,14 +77,23 @@ class ConvolvedMel(nn.Module):
         window = F.pad(transform.window.double(), (left, config.n_fft - config.win_length - left))
         angle = 2 * math.pi / config.n_fft * (used[:, None] * n).remainder(config.n_fft)
         basis = torch.cat([torch.cos(angle), -torch.sin(angle)]) * window
-        self.register_buffer("basis", basis[:, None].float(), persistent=False)
+        self.n_taps = -(-config.n_fft // config.hop_length)
+        basis = F.pad(basis, (0, self.n_taps * config.hop_length - config.n_fft))
+        taps = basis.unflatten(1, (self.n_taps, config.hop_length)).permute(1, 2, 0)
+        self.register_buffer("basis", taps.contiguous().float(), persistent=False)
         self.register_buffer("bands", transform.filterbank[:, used].contiguous(), persistent=False)
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Mel `(B, n_mels, F)` of audio `(B, T)`, T longer than the margins."""
+        """Mel `(B, n_mels, F)` of audio `(B, T)`, T a multiple of hop_length and longer than the margins."""
         config = self.transform.config
         extended = F.pad(audio[:, None], config.margins, mode=config.pad_mode)
-        real, imaginary = F.conv1d(extended, self.basis, stride=config.hop_length).chunk(2, dim=1)
+        hop, margin = config.hop_length, sum(config.margins)
+        # Up to where the last frame ends, its filled-up taps included.
+        missing = ((margin - config.n_fft) // hop + self.n_taps) * hop - margin
+        vectors = F.pad(extended[:, 0], (0, missing)).unflatten(1, (-1, hop))
+        n_frames = vectors.shape[1] - self.n_taps + 1
+        products = [vectors[:, i : i + n_frames] @ taps for i, taps in enumerate(self.basis)]
+        real, imaginary = sum(products).transpose(1, 2).chunk(2, dim=1)
         power = real.square() + imaginary.square() + config.epsilon
         magnitude = power if config.power == 2 else power.sqrt() if config.power == 1 else power.pow(config.power / 2)
         return self.transform.compress(self.bands @ magnitude)

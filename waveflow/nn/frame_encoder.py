@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 TOLD_SCALE = 4.0
-"""An optimizer's steps are of one size for all weights, and couplings that are told features of unit size, smaller than
-log-mels are, follow the mel too slowly: LapGlow gains 0.1 nats in 600 steps by this factor."""
+"""An optimizer's steps are of one size for all weights: couplings that are told features of unit size, smaller than
+log-mels are, would follow the mel too slowly."""
 
 
 class FrameEncoder(nn.Module):
