@@ -6,6 +6,8 @@ from small_models import small
 
 import waveflow.inference.backends as backends
 from waveflow.inference import Vocoder
+from waveflow.inference.cpu import CpuInverse
+from waveflow.inference.cpu_compiled import CompiledInverse
 from waveflow.models import MelContext, build
 
 CPU = torch.device("cpu")
@@ -28,6 +30,13 @@ def test_bfloat16_without_its_instructions_is_an_error_with_the_remedy(monkeypat
     with pytest.raises(RuntimeError, match=r"AVX512-BF16 or AMX.*take dtype=torch.float32"):
         Vocoder(small("lapglow"), backend="onednn", dtype=torch.bfloat16)
     assert Vocoder(small("lapglow"), backend="onednn").backend == "onednn"
+
+
+def test_bfloat16_is_left_to_onednn_where_there_is_a_matrix_unit(monkeypatch):
+    monkeypatch.setattr("llvmlite.binding.get_host_cpu_features", lambda: {"amx-bf16": True})
+    for dtype, kind in ((torch.bfloat16, CpuInverse), (torch.float32, CompiledInverse)):
+        inverse, name = backends.inverse_by(small("lapglow"), "onednn", CPU, dtype)
+        assert (type(inverse), name) == (kind, "onednn")
 
 
 def test_a_missing_numba_is_named(monkeypatch):

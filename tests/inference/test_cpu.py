@@ -5,12 +5,36 @@ import torch
 from small_models import small
 
 import waveflow.inference.cpu as cpu
+import waveflow.inference.cpu_compiled as cpu_compiled
 import waveflow.inference.cpu_plan as cpu_plan
+from waveflow.inference import cpu_region
+from waveflow.inference.backends import bfloat16_products
 from waveflow.inference.cpu import CpuInverse
+from waveflow.inference.cpu_compiled import CompiledInverse
 from waveflow.models import MelContext, build
 
 # Signal to error in decibels: rounding alone gives 120 and 60 on these models.
 ENOUGH = {torch.float32: 100, torch.bfloat16: 45}
+
+
+@pytest.fixture(params=[CpuInverse, CompiledInverse])
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def inverse_of(kind, monkeypatch):
+    """Either inverse, with threads that share even a few rows."""
+    for module in (cpu, cpu_compiled):
+        monkeypatch.setattr(module, "ROWS_PER_WORKER", 1)
+    monkeypatch.setattr(cpu, "FRAMES_PER_WORKER", 1)
+
+    def make(model, dtype=torch.float32, n_threads=None):
+        if kind is CompiledInverse and dtype == torch.bfloat16 and not bfloat16_products():
+            pytest.skip("this processor multiplies no bfloat16")
+        return kind(model, dtype, n_threads)
+
+    return make
 
 
 def perturbed(name, **config):
@@ -37,11 +61,9 @@ def reference(model, latent, mel, lengths=None):
 @pytest.mark.parametrize("dtype", sorted(ENOUGH, key=str), ids=str)
 @pytest.mark.parametrize("n_frames", [1, 2, 3, 21])
 @pytest.mark.parametrize("n_threads", [1, 3])
-def test_it_computes_the_model_s_inverse(model, dtype, n_frames, n_threads, monkeypatch):
-    monkeypatch.setattr(cpu, "ROWS_PER_WORKER", 1)
-    monkeypatch.setattr(cpu, "FRAMES_PER_WORKER", 1)
+def test_it_computes_the_model_s_inverse(model, dtype, n_frames, n_threads, inverse_of):
     latent, mel = inputs(n_frames)
-    found = CpuInverse(model, dtype, n_threads)(latent, MelContext(mel))
+    found = inverse_of(model, dtype, n_threads)(latent, MelContext(mel))
     assert decibels(found, reference(model, latent, mel)) > ENOUGH[dtype]
 
 
@@ -50,17 +72,27 @@ def test_it_computes_the_model_s_inverse(model, dtype, n_frames, n_threads, monk
     "config",
     [
         {"n_channels": 64, "n_layers": 8},
+        {"n_channels": 40, "n_layers": 2, "n_group": 32, "n_early_size": 6},
         {"n_channels": 64, "n_layers": 2, "swap_halves": True, "n_early_every": 2},
         {"n_channels": 24, "n_layers": 3, "upsample_kernel_size": 600},
         {"n_channels": 24, "n_layers": 1, "n_group": 16},
     ],
     ids=str,
 )
-def test_every_shape_of_waveglow_is_computed(config, dtype):
+def test_every_shape_of_waveglow_is_computed(config, dtype, inverse_of):
     model = perturbed("waveglow", n_flows=4, **config)
     latent, mel = inputs(23)
-    found = CpuInverse(model, dtype, 2)(latent, MelContext(mel))
+    found = inverse_of(model, dtype, 2)(latent, MelContext(mel))
     assert decibels(found, reference(model, latent, mel)) > ENOUGH[dtype]
+
+
+@pytest.mark.parametrize("name", ["waveglow", "lapglow"])
+def test_layers_are_worked_out_a_few_tiles_at_a_time(name, monkeypatch):
+    monkeypatch.setattr(cpu_compiled, "VALUES_BYTES", 0)
+    model = perturbed(name, n_flows=2, n_channels=16)
+    latent, mel = inputs(40)
+    found = CompiledInverse(model, n_threads=2)(latent, MelContext(mel))
+    assert decibels(found, reference(model, latent, mel)) > 100
 
 
 def test_many_tiles_and_much_conditioning_are_worked_out_in_parts(monkeypatch):
@@ -81,8 +113,11 @@ def rows_alike():
         pytest.skip("needs a BLAS that adds up a row in one order, however many rows there are")
 
 
-def test_each_item_of_a_batch_is_what_it_is_alone_bit_for_bit_whatever_came_before(model):
-    inverse = CpuInverse(model, n_threads=1)
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_each_item_of_a_batch_is_what_it_is_alone_bit_for_bit_whatever_came_before(model, kind, n_threads):
+    if kind is CpuInverse and n_threads > 1:
+        pytest.skip("depends on the library: see test_threads_do_not_change_a_bit_of_what_a_library_computes")
+    inverse = kind(model, n_threads=n_threads)
     latent, mel = inputs(20, batch=3)
     for frames in ([20, 7, 1], [1, 20, 7], [7, 1, 20], [20, 0, 8]):
         lengths = torch.tensor(frames) * 256
@@ -96,24 +131,39 @@ def test_each_item_of_a_batch_is_what_it_is_alone_bit_for_bit_whatever_came_befo
                 assert decibels(alone[0], expected) > 90
 
 
-@pytest.mark.parametrize("batch", [1, 2, 5])
-def test_threads_do_not_change_a_bit(model, batch, rows_alike):
+def by_threads(make, batch):
+    """The same batch by one to four threads."""
     latent, mel = inputs(400, batch)
     lengths = torch.tensor([400, 33, 1, 250, 2])[:batch] * 256
-    one, *others = (CpuInverse(model, n_threads=n)(latent, MelContext(mel, lengths)) for n in (1, 2, 3, 4))
+    return [make(n)(latent, MelContext(mel, lengths)) for n in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_threads_do_not_change_a_bit_of_what_a_library_computes(model, batch, rows_alike):
+    one, *others = by_threads(lambda n: CpuInverse(model, n_threads=n), batch)
     assert all(torch.equal(one, other) for other in others)
 
 
-def test_a_latent_may_end_within_a_frame():
+@pytest.mark.parametrize("dtype", sorted(ENOUGH, key=str), ids=str)
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_threads_do_not_change_a_bit(model, batch, dtype, monkeypatch):
+    if dtype == torch.bfloat16 and not bfloat16_products():
+        pytest.skip("this processor multiplies no bfloat16")
+    monkeypatch.setattr(cpu_compiled, "ROWS_PER_WORKER", 1)
+    one, *others = by_threads(lambda n: CompiledInverse(model, dtype, n), batch)
+    assert all(torch.equal(one, other) for other in others)
+
+
+def test_a_latent_may_end_within_a_frame(inverse_of):
     model = small("waveglow").eval()
     latent, mel = inputs(5)
     latent = latent[:, : 256 * 3 + 72]
-    found = CpuInverse(model)(latent, MelContext(mel))
+    found = inverse_of(model)(latent, MelContext(mel))
     assert decibels(found, reference(model, latent, mel)) > 100
 
 
-def test_the_result_is_not_overwritten_by_the_next(model):
-    inverse = CpuInverse(model)
+def test_the_result_is_not_overwritten_by_the_next(model, inverse_of):
+    inverse = inverse_of(model)
     latent, mel = inputs(6)
     first = inverse(latent, MelContext(mel))
     kept = first.clone()
@@ -121,10 +171,10 @@ def test_the_result_is_not_overwritten_by_the_next(model):
     assert torch.equal(first, kept)
 
 
-def test_threads_are_left_as_they_were(model):
+def test_threads_are_left_as_they_were(model, inverse_of):
     before = torch.get_num_threads()
     latent, mel = inputs(30)
-    CpuInverse(model, n_threads=2)(latent, MelContext(mel))
+    inverse_of(model, n_threads=2)(latent, MelContext(mel))
     assert torch.get_num_threads() == before
 
 
@@ -147,10 +197,29 @@ def test_an_error_in_one_thread_is_raised_and_the_next_call_works(model, worker,
     assert torch.equal(inverse(latent, MelContext(mel)), expected)
 
 
-def test_what_it_does_not_know_is_refused():
+@pytest.mark.parametrize("failing", [0, 1])
+def test_threads_that_wait_are_let_go_where_one_fails(model, failing, monkeypatch):
+    inverse = CompiledInverse(model, n_threads=2)
+    latent, mel = inputs(200)
+    expected = inverse(latent, MelContext(mel))
+    invert = cpu_region.invert
+
+    def broken(worker, *arguments):
+        if worker == failing:
+            raise MemoryError("no room")
+        return invert(worker, *arguments)
+
+    monkeypatch.setattr(cpu_region, "invert", broken)
+    with pytest.raises(MemoryError, match="no room"):
+        inverse(latent, MelContext(mel))
+    monkeypatch.undo()
+    assert torch.equal(inverse(latent, MelContext(mel)), expected)
+
+
+def test_what_it_does_not_know_is_refused(inverse_of):
     with pytest.raises(ValueError, match="kernel_size is 5"):
-        CpuInverse(build("lapglow", n_flows=1, n_channels=8, kernel_size=5))
+        inverse_of(build("lapglow", n_flows=1, n_channels=8, kernel_size=5))
     with pytest.raises(ValueError, match="SqueezeWave cannot be folded"):
-        CpuInverse(build("squeezewave", n_flows=2, n_channels=8, n_layers=2))
+        inverse_of(build("squeezewave", n_flows=2, n_channels=8, n_layers=2))
     with pytest.raises(ValueError, match=r"dtype is torch\.float16"):
-        CpuInverse(small("lapglow"), torch.float16)
+        inverse_of(small("lapglow"), torch.float16)

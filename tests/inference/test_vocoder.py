@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from small_models import small
 
 import waveflow.inference.vocoder as vocoder_module
 from waveflow.inference import Vocoder, load
@@ -162,3 +163,17 @@ def test_an_unknown_model_or_backend_is_named(tmp_path, model):
         load(file)
     with pytest.raises(ValueError, match="backend is 'tpu'"):
         Vocoder(model, backend="tpu")
+
+
+def test_pytorch_works_in_one_thread_beside_an_inverse_with_its_own(monkeypatch):
+    vocoder, before, seen = Vocoder(small("lapglow"), backend="onednn"), torch.get_num_threads(), []
+    inverse = vocoder._inverse
+    monkeypatch.setattr(vocoder, "_inverse", lambda *args: seen.append(torch.get_num_threads()) or inverse(*args))
+    torch.set_num_threads(2)
+    try:
+        vocoder(torch.full((80, 5), -5.0))
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+        vocoder(torch.full((80, 5), -5.0), project=1)
+        assert seen == [1, 2]
+    finally:
+        torch.set_num_threads(before)

@@ -111,10 +111,21 @@ def _kernels(model: MelFlow, backend: str, device: torch.device, dtype: torch.dt
     if backend == "cuda" and dtype == torch.float32:
         raise ValueError("backend 'cuda' has no kernels for torch.float32; take float16 or bfloat16, or 'triton'")
     if backend == "onednn":
+        return _on_cpu(model, dtype)
+    return PlannedInverse(pack(model, dtype, device), backend)
+
+
+def _on_cpu(model: MelFlow, dtype: torch.dtype) -> Inverse:
+    """By products of our own, but for a matrix unit, which oneDNN knows how to drive."""
+    from llvmlite import binding
+
+    if dtype == torch.bfloat16 and binding.get_host_cpu_features().get("amx-bf16"):
         from waveflow.inference.cpu import CpuInverse
 
         return CpuInverse(model, dtype)
-    return PlannedInverse(pack(model, dtype, device), backend)
+    from waveflow.inference.cpu_compiled import CompiledInverse
+
+    return CompiledInverse(model, dtype)
 
 
 def _no_onednn(device: torch.device, dtype: torch.dtype) -> str | None:

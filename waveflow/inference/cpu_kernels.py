@@ -10,13 +10,16 @@ the rows `t, t + d, t + 2d, t + 3d`; tile `u` starts at row `u // d * 4d + u % d
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
+import torch
 from llvmlite import ir
 from numba import njit
 from numba.core import types
 from numba.extending import intrinsic
+from torch import Tensor
 
 # Points 0, +-2/3, +-3/2 and infinity lose least in bfloat16 of those that share their even and odd parts.
 POINTS = (0.0, 2 / 3, -2 / 3, 3 / 2, -3 / 2)
@@ -28,8 +31,13 @@ ONE, HALF = np.float32(1), np.float32(0.5)
 LOG2_E = np.float32(1.4426950408889634)
 
 
-def _compiled(function: Any) -> Any:
-    return njit(nogil=True, fastmath=True, error_model="numpy", cache=True)(function)
+def compiled(function: Any, *, fastmath: bool = True) -> Any:
+    """Compile for this processor, and keep the result beside the source, or where the user's caches are."""
+    dispatcher = njit(nogil=True, fastmath=fastmath, error_model="numpy")(function)
+    # Numba refuses where it may write to neither: then every process compiles.
+    with suppress(RuntimeError):
+        dispatcher.enable_caching()
+    return dispatcher
 
 
 def _inlined(function: Any) -> Any:
@@ -103,7 +111,13 @@ def _gate(a, b):  # noqa: ANN001, ANN202
     return (ONE - u) / ((ONE + u) * (ONE + v))
 
 
-@_compiled
+def as_array(tensor: Tensor) -> np.ndarray:
+    """A tensor's memory as the kernels take it."""
+    half = tensor.dtype == torch.bfloat16
+    return tensor.view(torch.int16).numpy().view(np.uint16) if half else tensor.numpy()
+
+
+@compiled
 def values_at_points(h, out, first, d, lead):  # noqa: ANN001, ANN201
     """The inputs of tiles `first` to `first + R - 1` at the six points.
 
@@ -145,7 +159,7 @@ def _gated(products, units, out, r):  # noqa: ANN001, ANN202
             out[i, r, k] = narrow(_gate(units[i, k], units[i, k + n_channels]), out)
 
 
-@_compiled
+@compiled
 def gate(products, told, bias, out, first, d):  # noqa: ANN001, ANN201
     """The gated units of tiles `first` to `first + R - 1`.
 
@@ -167,38 +181,7 @@ def gate(products, told, bias, out, first, d):  # noqa: ANN001, ANN201
         _gated(products, units, out, r)
 
 
-@_compiled
-def gate_told_at_points(products, told, bias, out, first, d):  # noqa: ANN001, ANN201
-    """As `gate`, of a mel that speaks to each frame by four taps: three frames at a time, by the same six points.
-
-    told: Mel times taps at the points, `(6, ceil(rows / 3), 2C)`, in which row `t` is in tile `t // 3`.
-    bias: float32 `(1, 2C)`.
-    """
-    n_channels, last = out.shape[2], np.uint64(3 * told.shape[1] - 1)
-    units = np.empty((4, 2 * n_channels), np.float32)
-    for r in range(out.shape[1]):
-        u = first + r
-        for i in range(4):
-            t = min(np.uint64(u // d * (4 * d) + u % d + i * d), last)
-            tile, place = t // np.uint64(3), t % np.uint64(3)
-            if place == 0:
-                for k in range(2 * n_channels):
-                    even = widen(told[1, tile, k]) + widen(told[2, tile, k]) + widen(told[3, tile, k])
-                    units[i, k] = bias[0, k] + widen(told[0, tile, k]) + even + widen(told[4, tile, k])
-            elif place == 1:
-                for k in range(2 * n_channels):
-                    odd_a = widen(told[1, tile, k]) - widen(told[2, tile, k])
-                    odd_b = widen(told[3, tile, k]) - widen(told[4, tile, k])
-                    units[i, k] = bias[0, k] + A * odd_a + B * odd_b
-            else:
-                for k in range(2 * n_channels):
-                    even_a = widen(told[1, tile, k]) + widen(told[2, tile, k])
-                    even_b = widen(told[3, tile, k]) + widen(told[4, tile, k])
-                    units[i, k] = bias[0, k] + A2 * even_a + B2 * even_b + widen(told[5, tile, k])
-        _gated(products, units, out, r)
-
-
-@_compiled
+@compiled
 def add_after(h, mixed, bias, inside, h_next, y, first, d, lead):  # noqa: ANN001, ANN201
     """Residual and output of tiles `first` to `first + R - 1`.
 
@@ -227,17 +210,17 @@ def add_after(h, mixed, bias, inside, h_next, y, first, d, lead):  # noqa: ANN00
                     h_next[lead + t, k] = 0
 
 
-@_compiled
-def uncouple(x, y, changes, bound):  # noqa: ANN001, ANN201
+@compiled
+def uncouple(x, y, changes, half, bound):  # noqa: ANN001, ANN201
     """Undo affine couplings in place, `x_b <- (x_b - t) exp(-log_s)`.
 
-    x: float32 `(rows, N)`, of which `N / 2` columns from `changes` on are x_b.
-    y: float32 `(rows, N)`, t and then raw log_s; overwritten.
+    x: float32 `(rows, N)` or wider, of which `half` columns from `changes` on are x_b.
+    y: float32 `(rows, N)` or wider, t and then raw log_s; overwritten.
+    half: N / 2.
     bound: Of log_s, float32, 0 for none.
     """
-    half = x.shape[1] // 2
     for row in range(x.shape[0]):
-        x_b, t, log_s = x[row, changes : changes + half], y[row, :half], y[row, half:]
+        x_b, t, log_s = x[row, changes : changes + half], y[row, :half], y[row, half : 2 * half]
         if bound > 0:
             for k in range(half):
                 u = _exp(log_s[k] * (np.float32(-2) / bound))
@@ -246,7 +229,16 @@ def uncouple(x, y, changes, bound):  # noqa: ANN001, ANN201
             x_b[k] = (x_b[k] - t[k]) * _exp(-log_s[k])
 
 
-@_compiled
+@compiled
+def shed_gain(x, log_gain, n_bands):  # noqa: ANN001, ANN201
+    """`x <- x exp(-log_gain)` in the first `n_bands` columns of float32 rows."""
+    for row in range(x.shape[0]):
+        bands, logs = x[row, :n_bands], log_gain[row, :n_bands]
+        for k in range(n_bands):
+            bands[k] *= _exp(-logs[k])
+
+
+@compiled
 def philox(first, key, out):  # noqa: ANN001, ANN201
     """As `waveflow.ops.keyed_normal.reference.philox`, of the counters `first` to `first + N - 1`.
 

@@ -24,8 +24,7 @@ class PackedLayer:
     Attributes:
         dilation: Positions between taps.
         taps: At the points of `cpu_kernels`, `(6, C, 2C)`; of as many rows as `latent_width` where the layer sees x_a.
-        told: What a frame's features say at each of its positions, `(K, P * 2C)`; or what a frame of the mel says, at
-            the points, `(6, n_mels, 2C)`.
+        told: What a frame's features say at each of its positions, `(K, P * 2C)`.
         bias: float32 `(P, 2C)`.
         after: The residual connection and the layer's share of the output, `(C, C + N)`; `(C, N)` in the last.
         mix_bias: float32 `(C,)`; empty in the last.
@@ -71,49 +70,24 @@ class PackedStep:
 class CpuPacking:
     """Packs the steps of a folded flow.
 
-    A frame's features enter less `centre`, about which log-mels lie, so that less is lost when they are rounded; from
-    encoded ones nothing is taken off. Where a position is a frame and its features are four frames of the mel, these
-    are the taps of a convolution too, which makes three outputs at a time from six points: in float32, for a mel
-    rounded to bfloat16 at the points says too little (a third of the decibels on a quiet recording).
+    A frame's features enter less `centre`, about which log-mels lie, so that less is lost when they are rounded.
 
     Args:
         folded: The flow.
-        centre: What is taken off the mel's values.
+        centre: What is taken off the features.
         dtype: Of the operands of the large products.
     """
 
     def __init__(self, folded: FoldedFlow, centre: float, dtype: torch.dtype) -> None:
         self.centre, self.dtype, self.n_positions = centre, dtype, len(folded.upsampling)
-        if folded.encoder is not None:
-            self.centre = 0.0
         # By features, positions and channels: one matrix product then gives a layer's weights as they lie in memory.
         self._upsampling = folded.upsampling.permute(2, 0, 1).contiguous()
-        self._offset = self.centre * folded.upsampling.sum(2)
+        self._offset = centre * folded.upsampling.sum(2)
         self._taps = torch.from_numpy(toom_cook(4, 3, POINTS).taps)
-        n_taps = folded.before + 1 + folded.after
-        frames_as_they_are = self.n_positions == 1 and n_taps == 4 and folded.encoder is None
-        self.told_at_points = frames_as_they_are and dtype == torch.float32
-        conditioning = toom_cook(3, 4, POINTS)
-        self._told_taps, self._told_inputs = map(torch.from_numpy, (conditioning.taps, conditioning.inputs))
 
-    def spoken(self, frames: Tensor, features: Tensor) -> Tensor:
-        """The mel as the products of conditioning take it.
-
-        Args:
-            frames: What a `FoldedFlow` makes of it, `(before + F + after, n_mels)`.
-            features: The same as features, `(F, K)`.
-
-        Returns:
-            `(F, K)`; or three frames at a time at the points, `(6, ceil(F / 3), n_mels)`.
-        """
-        if not self.told_at_points:
-            return (features - self.centre).to(self.dtype)
-        n_tiles = -(-len(features) // 3)
-        padded = F.pad(frames - self.centre, (0, 0, 0, 3 * n_tiles + 3 - len(frames)))
-        tiles = padded.unfold(0, 6, 3).movedim(2, 0)
-        points = self._told_inputs.to(tiles.dtype)[:, :, None, None] * tiles
-        # Not by a product of matrices: its sums would depend on the number of threads.
-        return points.sum(1).to(self.dtype).contiguous()
+    def spoken(self, features: Tensor) -> Tensor:
+        """Features `(F, K)` as the products of conditioning take them."""
+        return (features - self.centre).to(self.dtype)
 
     def step(self, step: FoldedStep) -> PackedStep:
         """Pack one step."""
@@ -140,8 +114,6 @@ class CpuPacking:
             taps = F.pad(taps, (0, latent_width(step.start.shape[1]) - taps.shape[2]))
         taps = torch.einsum("kj,joc->kco", self._taps.to(taps.dtype), taps)
         told = (self._upsampling.flatten(0, 1) @ layer.context.T).view(len(self._upsampling), -1)
-        if self.told_at_points:
-            told = torch.einsum("kj,jcn->kcn", self._told_taps.to(told.dtype), told.unflatten(0, (4, -1)))
         mix = [] if layer.mix is None else [layer.mix]
         after = torch.cat([*mix, layer.end]).T
         return PackedLayer(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from waveflow.inference.cpu_kernels import as_array
 from waveflow.inference.cpu_packing import CpuPacking, PackedLayer, PackedStep, latent_width
 
 # Tiles at a time: enough rows for a matrix product, few enough to stay in a core's cache.
@@ -23,8 +23,7 @@ class Buffer:
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
-        half = tensor.dtype == torch.bfloat16
-        self.array = tensor.view(torch.int16).numpy().view(np.uint16) if half else tensor.numpy()
+        self.array = as_array(tensor)
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Plan:
         inside: uint8 `(n_rows,)`, 0 in the gaps.
         hidden: Two hidden states, float32 `(n_rows + 6 reach, C)`; what lies outside the rows stays zero.
         seen: What a narrow first layer sees, as `hidden`: ones, x_a, zeros.
-        told: Conditioning of a few layers, `(n_rows, 2C)` each, or at the points `(6, ceil(n_rows / 3), 2C)`.
+        told: Conditioning of a few layers, `(n_rows, 2C)` each.
         told_parts: For each worker, which part of `told` it makes.
         latents: For each step x as it comes in, float32 `(n_rows, N)`; the last is what the last step leaves.
         outputs: For each step y, float32 `(n_rows, N)`.
@@ -73,18 +72,10 @@ class Plan:
         padded = self.n_rows + 6 * reach
         self.hidden = [Buffer(torch.zeros(padded, n_channels)) for _ in range(2)]
         self.seen = Buffer(torch.zeros(padded, latent_width(max(widths) // 2)))
-        n_tiles = -(-self.n_rows // 3)
-        shape = (6, n_tiles, 2 * n_channels) if packing.told_at_points else (self.n_rows, 2 * n_channels)
-        fitting = TOLD_BYTES // (math.prod(shape) * packing.dtype.itemsize)
+        fitting = TOLD_BYTES // (self.n_rows * 2 * n_channels * packing.dtype.itemsize)
         n_told = min(max(len(step.layers) for step in steps), max(1, fitting))
-        self.told = [Buffer(torch.zeros(shape, dtype=packing.dtype)) for _ in range(n_told)]
-        if not packing.told_at_points:
-            self.told_parts = [(slice(*share),) for share in _shares(n_frames, n_workers)]
-        elif 6 % n_workers == 0:
-            # The fewer rows a product has, the less it makes of the machine.
-            self.told_parts = [(slice(*share), slice(None)) for share in _shares(6, n_workers)]
-        else:
-            self.told_parts = [(slice(None), slice(*share)) for share in _shares(n_tiles, n_workers)]
+        self.told = [Buffer(torch.zeros(self.n_rows, 2 * n_channels, dtype=packing.dtype)) for _ in range(n_told)]
+        self.told_parts = [slice(*share) for share in _shares(n_frames, n_workers)]
         self.outputs = [Buffer(torch.zeros(self.n_rows, width)) for width in widths]
         self.latents = [Buffer(torch.zeros(self.n_rows, width)) for width in [*widths, widths[-1] + steps[-1].early]]
         self.barrier = threading.Barrier(n_workers)

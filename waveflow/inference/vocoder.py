@@ -22,6 +22,7 @@ from waveflow.inference.noise import batch_normal, seeds_of
 from waveflow.inference.project import project as project_onto
 from waveflow.inference.streaming import Stream
 from waveflow.inference.streaming_flow import StreamedInverse, streamable
+from waveflow.inference.threads import one_thread
 from waveflow.losses import QUANTIZATION, bits_per_sample, log_likelihood
 from waveflow.models import MelContext, MelFlow
 
@@ -112,11 +113,14 @@ class Vocoder:
         Raises:
             ValueError: A mel against the contract, or settings out of range.
         """
+        with one_thread(self.backend == "onednn" and not (denoise or project)):
+            return self._vocode(mel, lengths, sigma, seed, denoise, project)
+
+    def _vocode(self, mel: Tensor, lengths: Any, sigma: Any, seed: Any, denoise: float, project: int) -> Any:
         check_mel(mel, self.config.mel)
         self._check_settings(sigma, denoise, project)
         single = mel.dim() == 2
-        mel = mel.to(self.device, torch.float32)
-        mel = mel[None] if single else mel
+        mel = (mel[None] if single else mel).to(self.device, torch.float32)
         frames = self._check_lengths(lengths, mel)
         samples = None if frames is None else frames * self.config.mel.hop_length
         seeds = seeds_of(seed, mel.shape[0])
