@@ -72,6 +72,8 @@ def test_it_computes_the_model_s_inverse(model, dtype, n_frames, n_threads, inve
     "config",
     [
         {"n_channels": 64, "n_layers": 8},
+        # Three channels pass after the first early output: an odd number of inputs to more than one panel.
+        {"n_channels": 96, "n_layers": 2, "n_early_every": 2},
         {"n_channels": 40, "n_layers": 2, "n_group": 32, "n_early_size": 6},
         {"n_channels": 64, "n_layers": 2, "swap_halves": True, "n_early_every": 2},
         {"n_channels": 24, "n_layers": 3, "upsample_kernel_size": 600},

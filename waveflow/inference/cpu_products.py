@@ -177,6 +177,7 @@ def product(a, a_0, stride, b, b_0, k, n_columns, bias, bias_0, carried, init, o
                 _tile_2(a, x, stride, b, b_0, k, bias, bias_0, carried, init, out, rows, first, column)
             else:
                 _tile_1(a, x, stride, b, b_0, k, bias, bias_0, carried, init, out, rows, first, column)
-        b_0 += k * PANEL
+        # Rows of a panel are filled up to a pair.
+        b_0 += (k + k % 2) * PANEL
         bias_0 += PANEL
         column += PANEL
