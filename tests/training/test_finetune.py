@@ -37,7 +37,7 @@ def test_a_model_adapts_to_a_folder_of_recordings(base, run, tmp_path):
 
 def test_a_model_that_only_gets_worse_is_given_back_as_it_was(base, run, tmp_path):
     corpus, _ = speaker_corpus(DATA / "kathleen", base, tmp_path / "corpus")
-    harmful = ["train.patience=1", "optimizer.lr=3e-3", "train.ema=0"]
+    harmful = ["train.patience=1", "optimizer.name=adamw", "optimizer.lr=3e-3", "train.ema=0"]
     outcome, _ = run(finetune_config(base, corpus, tmp_path / "tuned", overrides=[*SHORT, *harmful]))
     first, then = log_of(tmp_path / "tuned", "held-out")
     assert then["loss"] > first["loss"]
