@@ -55,7 +55,7 @@ class Code:
 
     def emit(self) -> None:
         """Write the body."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define emit")
 
     def plus(self, x: Any, n: int) -> Any:
         return self.builder.add(x, ir.Constant(_I64, n))

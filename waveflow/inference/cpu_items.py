@@ -111,12 +111,12 @@ class ItemwiseInverse:
 
     def _n_workers(self, n_frames: int, n_threads: int) -> int:
         """How many of the threads so many frames are worth."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define _n_workers")
 
     def _plan(self, n_frames: int, n_workers: int) -> Any:
         """The buffers of so many frames."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define _plan")
 
     def _audio(self, plan: Any, latent: Tensor, features: Tensor) -> Tensor:
         """Audio `(T,)`, perhaps in the plan's own memory, of `(T // n_group, n_group)` and `(F, K)`."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define _audio")

@@ -1,4 +1,7 @@
-"""What a training run is told: the schema of every recipe, and of the overrides on the command line."""
+"""What a training run is told: the schema of every recipe, and of the overrides on the command line.
+
+One file, a little longer than most: it is what a user reads to know every setting.
+"""
 
 from __future__ import annotations
 
