@@ -3,23 +3,48 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 
 import torch
 
 
+class _Threads:
+    """How many threads PyTorch had before anybody inside `one_thread` asked for one."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = threading.Lock(), 0, 1
+
+    def enter(self) -> None:
+        with self._lock:
+            if not self._inside:
+                # What a second caller reads is the one thread of the first.
+                self._before = torch.get_num_threads()
+            self._inside += 1
+            torch.set_num_threads(1)
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                torch.set_num_threads(self._before)
+
+
+_THREADS = _Threads()
+
+
 @contextlib.contextmanager
 def one_thread(wanted: bool = True) -> Iterator[None]:
-    """Let PyTorch use the calling thread alone, where that is wanted.
+    """Let PyTorch use the calling thread alone, where that is wanted; callers may overlap.
 
     After each operation that PyTorch shares out, OpenMP's threads go on looking for more for some milliseconds, on the
     processors that the inverse's own threads need: two threads are then hardly faster than one.
     """
-    n_threads = torch.get_num_threads()
-    if wanted:
-        torch.set_num_threads(1)
+    if not wanted:
+        yield
+        return
+    _THREADS.enter()
     try:
         yield
     finally:
-        if wanted:
-            torch.set_num_threads(n_threads)
+        _THREADS.leave()

@@ -1,0 +1,51 @@
+"""PyTorch's threads come back, however calls overlap."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+
+from waveflow.inference.threads import one_thread
+
+
+@pytest.fixture(autouse=True)
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_one_thread_inside_and_all_of_them_after_an_error_too():
+    with pytest.raises(RuntimeError, match="within"), one_thread():
+        assert torch.get_num_threads() == 1
+        raise RuntimeError("within")
+    assert torch.get_num_threads() == 3
+
+
+def test_nothing_changes_where_it_is_not_wanted():
+    with one_thread(False):
+        assert torch.get_num_threads() == 3
+
+
+def test_calls_that_overlap_leave_every_thread_as_it_was():
+    inside, outer_left = threading.Event(), threading.Event()
+    found = {}
+
+    def overlapping() -> None:
+        with one_thread():
+            inside.set()
+            outer_left.wait(10)
+            found["during"] = torch.get_num_threads()
+        found["after"] = torch.get_num_threads()
+
+    other = threading.Thread(target=overlapping)
+    with one_thread():
+        other.start()
+        assert inside.wait(10)
+    outer_left.set()
+    other.join(10)
+    assert found == {"during": 1, "after": 3}
+    assert torch.get_num_threads() == 3
