@@ -18,10 +18,15 @@ def three_threads():
     torch.set_num_threads(before)
 
 
-def test_one_thread_inside_and_all_of_them_after_an_error_too():
-    with pytest.raises(RuntimeError, match="within"), one_thread():
+def test_one_thread_inside_and_all_of_them_after():
+    with one_thread():
         assert torch.get_num_threads() == 1
-        raise RuntimeError("within")
+    assert torch.get_num_threads() == 3
+
+
+def test_an_error_inside_gives_them_back():
+    with pytest.raises(ValueError, match="no number"), one_thread():
+        raise ValueError("no number")
     assert torch.get_num_threads() == 3
 
 

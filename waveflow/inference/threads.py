@@ -17,17 +17,17 @@ class _Threads:
 
     def enter(self) -> None:
         with self._lock:
+            # Each calling thread has a count of its own, which it takes over from the others when it first asks.
+            n_threads = torch.get_num_threads()
             if not self._inside:
-                # What a second caller reads is the one thread of the first.
-                self._before = torch.get_num_threads()
+                self._before = n_threads
             self._inside += 1
             torch.set_num_threads(1)
 
     def leave(self) -> None:
         with self._lock:
             self._inside -= 1
-            if not self._inside:
-                torch.set_num_threads(self._before)
+            torch.set_num_threads(self._before)
 
 
 _THREADS = _Threads()
