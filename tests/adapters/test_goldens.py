@@ -28,9 +28,9 @@ def golden_mels():
 def ours(name, audio, settings):
     config = waveflow.adapters.espnet(**settings) if name == "espnet" else getattr(waveflow.adapters, name)(settings)
     mel = MelSpectrogram(config)(torch.from_numpy(audio))
-    if name == "nemo" and config.padding == "center":
-        # NeMo fills the frame centred on the very end of a recording, which it does not count.
-        mel[:, len(audio) // config.hop_length] = config.pad_value
+    if name == "nemo":
+        # NeMo does not count the last frame that it computes, and fills it.
+        mel[:, (len(audio) + sum(config.margins) - config.n_fft) // config.hop_length] = config.pad_value
     return mel
 
 

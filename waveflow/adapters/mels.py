@@ -32,9 +32,9 @@ def nemo(preprocessor: Mapping[str, Any], **changes: Any) -> MelConfig:
     """The contract of NeMo's `preprocessor` section, `AudioToMelSpectrogramPreprocessor` in evaluation.
 
     Settings left out are those of NeMo's class, which is made for recognition: 16 kHz, 64 bands of powers, pre-emphasis
-    and normalisation, so give the section whole. Since 2.5 NeMo pads recordings with zeros and fills the frame centred
-    on their very end with `pad_value`; up to 2.4 it reflected them and counted that frame: `pad_mode="reflect"`. Here
-    the frame is always computed.
+    and normalisation, so give the section whole. Since 2.5 NeMo pads recordings with zeros and fills the last frame
+    with `pad_value`; up to 2.4 it reflected them and counted that frame: `pad_mode="reflect"`. Here it is always
+    computed.
 
     Args:
         preprocessor: The section.
