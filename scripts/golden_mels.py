@@ -57,7 +57,7 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "espnet": {"ljspeech": {}, "hop_300": {"sample_rate": 24000, "n_fft": 2048, "win_length": 1200, "hop_length": 300}},
 }
 # Samples of digital silence after the stretch, where the floor of a logarithm shows.
-SILENT = {"nemo": 3072, "coqui": 3072}
+SILENT = {"nemo": 4096, "coqui": 4096}
 PACKAGES = {"espnet": "espnet", "nemo": "nemo_toolkit", "coqui": "coqui-tts"}
 
 
