@@ -3,11 +3,14 @@ import { toWav } from "./wav.js";
 
 const MAX_SECONDS = 20;
 const MIN_SECONDS = 0.1;
+// Less than half a step of 16 bits.
+const SILENCE = 1 / 65536;
 const at = (id) => document.getElementById(id);
 const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
 
 let facts;
 let samples;
+let note = "";
 let recorder;
 let busy = false;
 let again = false;
@@ -36,18 +39,24 @@ function synthesise() {
   worker.postMessage({ samples, sigma: Number(at("sigma").value), seed });
 }
 
+function refuse(text) {
+  at("speed").hidden = true;
+  say(`${text}${samples ? " Below is still the recording before." : ""}`, "wrong");
+}
+
 async function take(blob) {
   let decoded;
+  say("Reading the recording.");
   try {
     // A context at the model's rate resamples while it decodes.
     const context = new OfflineAudioContext(1, 1, facts.sample_rate);
     decoded = await context.decodeAudioData(await blob.arrayBuffer());
   } catch {
-    say("This is no recording that the browser can read; try wav, mp3 or flac.", "wrong");
+    refuse("This is no recording that the browser can read; try wav, mp3 or flac.");
     return;
   }
   if (decoded.duration < MIN_SECONDS) {
-    say("The recording is too short.", "wrong");
+    refuse(`The recording is ${decoded.duration.toFixed(2)} s long; at least ${MIN_SECONDS} s are needed.`);
     return;
   }
   const length = Math.min(decoded.length, MAX_SECONDS * facts.sample_rate);
@@ -56,6 +65,11 @@ async function take(blob) {
     const data = decoded.getChannelData(channel);
     for (let i = 0; i < length; i++) mixed[i] += data[i] / decoded.numberOfChannels;
   }
+  if (!mixed.some((value) => Math.abs(value) > SILENCE)) {
+    refuse("The recording is silent; choose another, or look at the microphone's level.");
+    return;
+  }
+  note = length < decoded.length ? ` The first ${MAX_SECONDS} of ${decoded.duration.toFixed(0)} s were taken.` : "";
   samples = mixed;
   show("recording", samples);
   synthesise();
@@ -114,7 +128,7 @@ worker.onmessage = ({ data }) => {
   at("detail").textContent =
     `${length.toFixed(2)} s of audio in ${data.seconds.toFixed(2)} s, from recording to mel to audio, on this device.`;
   at("speed").hidden = false;
-  say("Done.", "done");
+  say(`Done.${note}`, "done");
   if (again) {
     again = false;
     synthesise();
@@ -123,7 +137,11 @@ worker.onmessage = ({ data }) => {
 worker.onerror = () => say("The model cannot be started: its files are not here; run scripts/build_demo.py.", "wrong");
 
 at("record").onclick = record;
-at("file").onchange = (event) => event.target.files.length && take(event.target.files[0]);
+at("file").onchange = (event) => {
+  if (event.target.files.length) take(event.target.files[0]);
+  // Or the same file, chosen again, would be no change.
+  event.target.value = "";
+};
 at("sigma").oninput = () => (at("sigma-value").textContent = at("sigma").value);
 at("sigma").onchange = synthesise;
 at("seed").onchange = synthesise;

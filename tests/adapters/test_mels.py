@@ -33,7 +33,7 @@ def test_coquis_levels_are_those_of_its_formula():
 
 
 def test_coquis_natural_logarithm_is_nvidias():
-    audio = {"log_func": "np.log", "spec_gain": 1, "signal_norm": False, "ref_level_db": 0, "mel_fmax": 8000.0}
+    audio = {"log_func": "np.log", "spec_gain": 1, "signal_norm": False, "mel_fmax": 8000.0}
     mel = MelSpectrogram(MelConfig()).compress(MAGNITUDE)
     torch.testing.assert_close(convert_mel(mel, coqui(audio), MelConfig()), mel)
 
@@ -42,8 +42,9 @@ def test_coquis_natural_logarithm_is_nvidias():
     ("audio", "reason"),
     [
         ({"preemphasis": 0.97}, "preemphasis=0.97"),
-        ({"stats_path": "scale_stats.npy"}, "stats_path='scale_stats.npy'"),
-        ({"log_func": "np.log", "spec_gain": 20}, "no known logarithm"),
+        ({"stats_path": "scale_stats.npy"}, "stats_path='scale_stats.npy' with no mean and std"),
+        ({"do_amp_to_db_mel": False}, "do_amp_to_db_mel=False"),
+        ({"log_func": "np.log2"}, "log_func='log2'"),
     ],
 )
 def test_what_a_coqui_mel_cannot_undo_is_refused(audio, reason):
@@ -52,10 +53,41 @@ def test_what_a_coqui_mel_cannot_undo_is_refused(audio, reason):
 
 
 def test_nemos_preprocessor_is_its_preset():
-    section = {"features": 80, "lowfreq": 0, "highfreq": 8000, "n_fft": 1024, "n_window_size": 1024, "normalize": None}
-    assert nemo(section) == MelConfig.preset("nemo")
-    with pytest.raises(ValueError, match="normalize='per_feature'"):
-        nemo({**section, "normalize": "per_feature"})
+    section = {**FASTPITCH, "pad_to": 16, "pad_value": -11.52, "log_zero_guard_type": "clamp"}
+    assert nemo(section, pad_mode="reflect") == MelConfig.preset("nemo")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"normalize": "per_feature"}, "normalize='per_feature' and"),
+        ({"log": False}, "log=False"),
+        ({"window": "blackman"}, "window='blackman'"),
+        ({"frame_splicing": 3}, "frame_splicing=3"),
+        ({"pad_to": "max"}, "pad_to='max'"),
+    ],
+)
+def test_what_a_nemo_mel_cannot_undo_is_refused(changes, reason):
+    with pytest.raises(ValueError, match=reason):
+        nemo({**FASTPITCH, **changes})
+
+
+def test_what_a_nemo_section_leaves_out_is_said_to_be_nemos_own():
+    with pytest.raises(ValueError, match=r"preemph=0.97, NeMo's own where the section leaves it out"):
+        nemo({"features": 80, "sample_rate": 22050})
+    assert nemo({"preemph": None, "normalize": None}) == MelConfig.preset(
+        "nemo", sample_rate=16000, n_fft=512, win_length=320, hop_length=160, n_mels=64, f_max=None, power=2.0,
+        clip=2**-24, clip_style="add", pad_mode="constant", pad_value=0.0,
+    )  # fmt: skip
+
+
+def test_coquis_statistics_are_undone():
+    audio = {"stats_path": "scale_stats.npy", "mel_fmax": 8000.0}
+    source = coqui(audio, mean=[-40.0] * 80, std=[15.0] * 80)
+    normal = torch.randn(80, 7)
+    level = normal * 15 - 40
+    expected = MelSpectrogram(MelConfig()).compress(10 ** (level / 20))
+    torch.testing.assert_close(convert_mel(normal, source, MelConfig()), expected, atol=1e-4, rtol=0)
 
 
 def test_fastpitchs_mels_become_nvidias_of_the_same_audio():

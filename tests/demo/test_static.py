@@ -9,6 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 import torch
@@ -71,13 +72,10 @@ def heard(page):
 def test_the_browser_makes_the_offline_audio_and_asks_nobody_outside(url, tmp_path):
     samples, rate = soundfile.read(CLIP, dtype="float32")
     soundfile.write(tmp_path / "clip.wav", samples, rate)
-    soundfile.write(tmp_path / "short.wav", samples[:100], rate)
     with opened(url, width=390, height=844) as (page, outside):
         # Selectors alone: the page's policy lets nobody evaluate strings in it.
         page.wait_for_selector("#status[data-state=ready]")
         page.fill("#seed", "7")
-        page.set_input_files("#file", tmp_path / "short.wav")
-        page.wait_for_selector("#status[data-state=wrong]")
         page.set_input_files("#file", tmp_path / "clip.wav")
         page.wait_for_selector("#status[data-state=done]")
         assert float(page.inner_text("#factor")) > 0
@@ -94,6 +92,32 @@ def test_the_browser_makes_the_offline_audio_and_asks_nobody_outside(url, tmp_pa
     expected = vocoder(vocoder.mel(whole)[:, : len(whole) // 256], seed=7)[: len(audio)]
     error = (found - expected.clamp(-1, 1)).square().sum()
     assert 10 * torch.log10(expected.square().sum() / error) > 60
+
+
+def test_what_the_page_cannot_speak_it_says_and_what_is_too_long_it_shortens(url, tmp_path):
+    samples, rate = soundfile.read(CLIP, dtype="float32")
+    stereo = np.stack([samples, samples / 2], axis=-1)
+    soundfile.write(tmp_path / "short.wav", samples[:500], rate)
+    soundfile.write(tmp_path / "silent.wav", np.zeros(rate), rate)
+    soundfile.write(tmp_path / "stereo.wav", stereo, 48000)
+    soundfile.write(tmp_path / "long.wav", np.concatenate([samples] * 12), rate)
+    (tmp_path / "letter.wav").write_text("no recording")
+    with opened(url) as (page, _):
+        page.wait_for_selector("#status[data-state=ready]")
+        for name, state, words in (
+            ("short.wav", "wrong", "The recording is 0.02 s long; at least 0.1 s are needed."),
+            ("silent.wav", "wrong", "The recording is silent; choose another, or look at the microphone's level."),
+            ("letter.wav", "wrong", "This is no recording that the browser can read; try wav, mp3 or flac."),
+            ("stereo.wav", "done", "Done."),
+            ("long.wav", "done", "Done. The first 20 of 23 s were taken."),
+            ("silent.wav", "wrong", "The recording is silent; choose another, or look at the microphone's level. "
+                "Below is still the recording before."),
+        ):  # fmt: skip
+            page.set_input_files("#file", tmp_path / name)
+            page.wait_for_selector(f"#status[data-state={state}]")
+            assert page.inner_text("#status") == words
+            assert page.is_visible("#speed") == (state == "done")
+        assert len(heard(page)) == 20 * 22050
 
 
 def test_a_package_that_is_not_the_one_looked_at_is_refused(build_demo, tmp_path):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from waveflow.audio.mel_config import MelConfig
+import torch
+
+from waveflow.audio.mel_config import LOG_SCALE, MelConfig
 
 
 def speecht5() -> MelConfig:
@@ -25,85 +28,138 @@ def espnet(*, mean: Sequence[float] | None = None, std: Sequence[float] | None =
     return MelConfig.preset("espnet", **statistics, **changes)
 
 
-def nemo(preprocessor: Mapping[str, Any]) -> MelConfig:
-    """The contract of NeMo's `preprocessor` section of a TTS config.
+def nemo(preprocessor: Mapping[str, Any], **changes: Any) -> MelConfig:
+    """The contract of NeMo's `preprocessor` section, `AudioToMelSpectrogramPreprocessor` in evaluation.
+
+    Settings left out are those of NeMo's class, which is made for recognition: 16 kHz, 64 bands of powers, pre-emphasis
+    and normalisation, so give the section whole. Since 2.5 NeMo pads recordings with zeros and fills the last frame
+    with `pad_value`; up to 2.4 it reflected them and counted that frame: `pad_mode="reflect"`. Here it is always
+    computed.
+
+    Args:
+        preprocessor: The section.
+        changes: Settings of `MelConfig` that differ.
 
     Raises:
-        ValueError: It normalises each recording by itself, emphasises high frequencies, or asks for no log.
+        ValueError: It normalises each recording by itself, emphasises high frequencies, asks for no log, or for
+            something else that a mel contract has no word for.
     """
-    if preprocessor.get("preemph"):
-        raise ValueError(f"preemph={preprocessor['preemph']!r}: expected none, for it cannot be undone in a mel")
-    if preprocessor.get("normalize") or not preprocessor.get("log", True):
+    given = {"preemph": 0.97, "normalize": "per_feature", "log": True, "window": "hann", "frame_splicing": 1}
+    given |= {name: preprocessor[name] for name in given if name in preprocessor}
+    if given["preemph"]:
         raise ValueError(
-            f"normalize={preprocessor.get('normalize')!r} and log={preprocessor.get('log', True)!r}: a mel normalised "
-            "by its own recording, or without logarithm, is no vocoder's; expected normalize=None and log=True"
+            f"preemph={given['preemph']!r}{_default(preprocessor, 'preemph')}: expected None, for it cannot be "
+            "undone in a mel"
         )
-    rate = preprocessor.get("sample_rate", 22050)
-    n_fft = preprocessor.get("n_fft", 1024)
-    power = float(preprocessor.get("mag_power", 1.0))
-    return MelConfig.preset(
-        "nemo",
-        sample_rate=rate,
-        n_fft=n_fft,
-        win_length=preprocessor.get("n_window_size", n_fft),
-        hop_length=preprocessor.get("n_window_stride", 256),
-        n_mels=preprocessor.get("features", 80),
-        f_min=float(preprocessor.get("lowfreq", 0)),
-        f_max=preprocessor.get("highfreq"),
-        power=power,
-        clip=float(preprocessor.get("log_zero_guard_value", 1e-5)),
-        clip_style=preprocessor.get("log_zero_guard_type", "clamp"),
-        pad_to=max(1, preprocessor.get("pad_to", 16)),
-        pad_value=preprocessor.get("pad_value", -11.52),
-    )
+    if given["normalize"] or not given["log"]:
+        raise ValueError(
+            f"normalize={given['normalize']!r}{_default(preprocessor, 'normalize')} and log={given['log']!r}: a mel "
+            "normalised by its own recording, or without logarithm, is no vocoder's; expected None and True"
+        )
+    if given["window"] != "hann" or given["frame_splicing"] != 1 or preprocessor.get("pad_to") == "max":
+        raise ValueError(
+            f"window={given['window']!r}, frame_splicing={given['frame_splicing']!r} and "
+            f"pad_to={preprocessor.get('pad_to')!r}: expected a Hann window, 1, and a number of frames"
+        )
+    rate = preprocessor.get("sample_rate", 16000)
+    window = _samples(preprocessor, "window_size", 0.02, rate)
+    guard = preprocessor.get("log_zero_guard_value", 2**-24)
+    found = {
+        "sample_rate": rate,
+        "n_fft": preprocessor.get("n_fft") or 2 ** (window - 1).bit_length(),
+        "win_length": window,
+        "hop_length": _samples(preprocessor, "window_stride", 0.01, rate),
+        "n_mels": preprocessor.get("features", 64),
+        "f_min": float(preprocessor.get("lowfreq", 0)),
+        "f_max": preprocessor.get("highfreq"),
+        "norm": preprocessor.get("mel_norm", "slaney"),
+        "power": float(preprocessor.get("mag_power", 2.0)),
+        "padding": "same" if preprocessor.get("exact_pad") else "center",
+        "pad_mode": "constant",
+        "clip": getattr(torch.finfo(torch.float32), guard) if guard in ("tiny", "eps") else float(guard),
+        "clip_style": preprocessor.get("log_zero_guard_type", "add"),
+        "pad_to": max(1, preprocessor.get("pad_to", 16)),
+        "pad_value": float(preprocessor.get("pad_value", 0)),
+    }
+    return MelConfig.preset("nemo", **{**found, **changes})
 
 
-def coqui(audio: Mapping[str, Any]) -> MelConfig:
-    """The contract of the `audio` section of a Coqui TTS config.
+def _default(section: Mapping[str, Any], name: str) -> str:
+    return "" if name in section else ", NeMo's own where the section leaves it out"
 
-        S = spec_gain log(max(m, 1e-5)) - ref_level_db,   mel = 2 M (S - min_level_db) / -min_level_db - M
+
+def _samples(section: Mapping[str, Any], name: str, seconds: float, rate: int) -> int:
+    """NeMo's window or stride: in samples under `n_<name>`, or in seconds, of which False means none."""
+    if told := section.get(f"n_{name}"):
+        return int(told)
+    return int((section.get(name) or seconds) * rate)
+
+
+def coqui(
+    audio: Mapping[str, Any], *, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+) -> MelConfig:
+    """The contract of the `audio` section of a Coqui TTS config, as its `AudioProcessor` computes it.
+
+        S = spec_gain log(max(m, 1e-8)),   mel = 2 M (S - ref_level_db - min_level_db) / -min_level_db - M
 
     with M = max_norm, the last step only under signal_norm; without symmetric_norm, from 0 to M. Under clip_norm what
-    lies beyond is clipped.
+    lies beyond is clipped. What is done to recordings before, such as trimming, is no part of it.
+
+    Args:
+        audio: The section; settings left out are those of `BaseAudioConfig`.
+        mean: `mel_mean` of the statistics file under `stats_path`, one value a band.
+        std: Likewise `mel_std`.
 
     Raises:
-        ValueError: Something that is no function of the mel alone: pre-emphasis, a statistics file, another gain.
+        ValueError: Pre-emphasis, no logarithm, or a statistics file without its values.
     """
-    if audio.get("preemphasis") or audio.get("stats_path"):
+    if audio.get("preemphasis") or not audio.get("do_amp_to_db_mel", True):
         raise ValueError(
-            f"preemphasis={audio.get('preemphasis')!r} and stats_path={audio.get('stats_path')!r}: expected neither; "
-            "undo the statistics with the model's own denormalize, and pre-emphasis cannot be undone in a mel"
+            f"preemphasis={audio.get('preemphasis', 0)!r} and do_amp_to_db_mel={audio.get('do_amp_to_db_mel', True)!r}"
+            ": expected 0 and True, for pre-emphasis cannot be undone in a mel, and one without logarithm is no "
+            "vocoder's"
+        )
+    normal = audio.get("signal_norm", True)
+    if normal and bool(audio.get("stats_path")) != (mean is not None and std is not None):
+        raise ValueError(
+            f"stats_path={audio.get('stats_path')!r} with {'no ' if mean is None or std is None else ''}mean and std: "
+            "expected both or neither; they are mel_mean and mel_std of that file"
         )
     kind = str(audio.get("log_func", "np.log10")).rsplit(".", 1)[-1]
     gain = float(audio.get("spec_gain", 20))
-    logs = {("log10", 20.0): "db", ("log10", 1.0): "log10", ("log", 1.0): "ln"}
-    if (kind, gain) not in logs:
-        raise ValueError(f"log_func={kind!r} with spec_gain={gain:g} is no known logarithm, expected one of {[*logs]}")
-    reference, lowest = float(audio.get("ref_level_db", 20)), float(audio.get("min_level_db", -100))
-    mean, std, ceiling, clip = reference, 1.0, None, 1e-5
-    if audio.get("signal_norm", True):
-        top = float(audio.get("max_norm", 4.0))
-        if audio.get("clip_norm", True):
-            if logs[kind, gain] != "db":
-                raise ValueError(
-                    f"signal_norm with clip_norm and log_func={kind!r}: expected levels in dB, spec_gain=20"
-                )
-            ceiling, clip = top, max(clip, 10 ** ((reference + lowest) / 20))
+    if kind not in ("log", "log10") or gain <= 0:
+        raise ValueError(f"log_func={kind!r} with spec_gain={gain:g}: expected np.log or np.log10, and a positive gain")
+    log = "ln" if kind == "log" else "log10" if gain == 1 else "db"
+    gain /= 20 if log == "db" else 1
+    clip, ceiling, shift, scale = 1e-8, None, [0.0], [1.0]
+    if normal and audio.get("stats_path"):
+        shift, scale = [*mean], [*std]
+    elif normal:
+        top, lowest = float(audio.get("max_norm", 4.0)), float(audio.get("min_level_db", -100))
+        base = float(audio.get("ref_level_db", 20)) + lowest
         symmetric = audio.get("symmetric_norm", True)
-        std = -lowest / (2 * top if symmetric else top)
-        mean = reference + lowest + (top * std if symmetric else 0.0)
-    n_fft = audio.get("fft_size", 1024)
+        scale = [-lowest / (2 * top if symmetric else top)]
+        shift = [base + (top * scale[0] if symmetric else 0.0)]
+        if audio.get("clip_norm", True):
+            ceiling, clip = top, max(clip, math.exp(base / gain / LOG_SCALE[log]))
+    window, hop = audio.get("win_length", 1024), audio.get("hop_length", 256)
+    rate = audio.get("sample_rate", 22050)
+    if hop is None:
+        length, step = float(audio["frame_length_ms"]), float(audio["frame_shift_ms"])
+        window = int(length / 1000 * rate)
+        hop = int(window / (length / step))
     return MelConfig(
-        sample_rate=audio.get("sample_rate", 22050),
-        n_fft=n_fft,
-        win_length=audio.get("win_length", n_fft),
-        hop_length=audio.get("hop_length", 256),
+        sample_rate=rate,
+        n_fft=audio.get("fft_size", 1024),
+        win_length=window,
+        hop_length=hop,
         n_mels=audio.get("num_mels", 80),
         f_min=float(audio.get("mel_fmin", 0.0)),
         f_max=audio.get("mel_fmax"),
-        log=logs[kind, gain],
+        pad_mode=audio.get("stft_pad_mode", "reflect"),
+        log=log,
         clip=clip,
-        mean=[mean],
-        std=[std],
+        mean=[value / gain for value in shift],
+        std=[value / gain for value in scale],
         ceiling=ceiling,
     )
