@@ -59,7 +59,7 @@ class Settings:
         projected: Weight, within the spectral loss, of the same distance after one mel projection.
         adversarial: Weight of the verdicts of a discriminator that learns alongside, 0 for none.
         matching: Weight, beside a verdict's, of the distance of the discriminator's activations.
-        sigma: Standard deviation of the latent drawn for it; the config's unless given.
+        sigma: Standard deviation of the latent that the model draws, then and later; the config's unless given.
         augment: Change the level of half of the segments.
         data_minutes: Use this much of each speaker only.
         seed: Of weights and batches.
@@ -117,6 +117,8 @@ class Run:
         if settings.mixing == "rotation":
             for mix, _ in list(model.flow)[2:]:
                 torch.nn.init.orthogonal_(mix.weight)
+        if settings.sigma is not None:
+            model.config.sigma = settings.sigma
         self.model = model.to(self.device).train()
         averaging = torch.optim.swa_utils.get_ema_multi_avg_fn(settings.ema)
         self.average = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=averaging)
@@ -159,8 +161,7 @@ class Run:
         found, loss = {"nats": nats}, -nats
         if settings.spectral:
             n = max(1, round(settings.batch * settings.share))
-            sigma = self.model.config.sigma if settings.sigma is None else settings.sigma
-            synthesis = passes.inverse(sigma * torch.randn_like(z[:n]))
+            synthesis = passes.inverse(self.model.config.sigma * torch.randn_like(z[:n]))
             found["spectral"] = self._distance(synthesis, audio[:n], target[:n])
             loss = loss + settings.spectral * found["spectral"]
             if self.discriminator is not None:
