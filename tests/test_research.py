@@ -74,3 +74,22 @@ def test_a_curve_is_collected_from_logs_and_its_slope_is_per_doubling(tmp_path):
     (tmp_path / "run" / "log.jsonl").write_text("\n".join(map(json.dumps, rows)))
     assert collect([tmp_path / "run"]) == [{"run": "run", **rows[1]}]
     assert per_doubling([(1, 2.0), (2, 2.5), (4, 3.0)]) == pytest.approx(0.5)
+
+
+def test_structure_left_in_latents_is_found_where_there_is_some():
+    from research.latents import structure
+
+    torch.manual_seed(0)
+    normal = torch.randn(2000, 64)
+    found = structure(normal)
+    assert found.pop("deviation") == pytest.approx(1, abs=0.01)
+    assert found == pytest.approx(dict.fromkeys(found, 0.0), abs=0.03)
+    assert found["negentropy"] < 2e-3
+    laplace = torch.distributions.Laplace(0.0, 0.5**0.5).sample((2000, 64))
+    found = structure(laplace)
+    # Of a Laplace density of variance 1: 3, and log(pi / e) / 2 nats.
+    assert found["excess kurtosis"] == pytest.approx(3, abs=0.2)
+    assert found["negentropy"] == pytest.approx(0.0724, abs=5e-3)
+    uneven = normal * torch.rand(2000, 1).add(0.5)
+    assert structure(uneven)["next band"] > 0.1
+    assert structure(uneven)["next frame"] < 0.03
