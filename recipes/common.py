@@ -90,5 +90,5 @@ def save_figure(figure: Figure, path: Path, dpi: int = 90) -> Path:
     figure.tight_layout(pad=0.6)
     figure.savefig(path, dpi=dpi)
     pyplot.close(figure)
-    Image.open(path).convert("RGB").quantize(N_COLOURS).save(path, optimize=True)
+    Image.open(path).convert("RGB").quantize(N_COLOURS, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
     return path
