@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 from small_models import small
+from tolerances import PIECES
 
 import waveflow.inference.vocoder as vocoder_module
 from waveflow.inference import Vocoder, load
@@ -47,7 +48,7 @@ def test_chunks_join_to_what_one_piece_gives(vocoder, audio, settings, monkeypat
     mel = vocoder.mel(audio.repeat(3))
     whole = vocoder(mel, seed=1, **settings)
     monkeypatch.setattr(vocoder_module, "CHUNK_SECONDS", 0.5)
-    torch.testing.assert_close(vocoder(mel, seed=1, **settings), whole, atol=2e-5, rtol=1e-4)
+    assert (vocoder(mel, seed=1, **settings) - whole).abs().max() < PIECES * whole.abs().max()
 
 
 def test_padded_batches_may_be_chunked(vocoder, audio, monkeypatch):
@@ -55,7 +56,7 @@ def test_padded_batches_may_be_chunked(vocoder, audio, monkeypatch):
     whole, _ = vocoder(mel, [mel.shape[-1], 30], seed=1)
     monkeypatch.setattr(vocoder_module, "CHUNK_SECONDS", 0.4)
     pieces, _ = vocoder(mel, [mel.shape[-1], 30], seed=1)
-    torch.testing.assert_close(pieces, whole, atol=2e-5, rtol=1e-4)
+    assert (pieces - whole).abs().max() < PIECES * whole.abs().max()
 
 
 def test_encode_and_decode_undo_each_other(vocoder, audio):

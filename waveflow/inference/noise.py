@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from waveflow.losses import QUANTIZATION
 from waveflow.ops.keyed_normal import keyed_normal
 from waveflow.ops.keyed_normal.reference import box_muller, normal, philox
 
-__all__ = ["batch_normal", "normal", "philox", "seeds_of"]
+__all__ = ["batch_normal", "dequantized", "normal", "philox", "seeds_of"]
 
 
 def seeds_of(seed: int | Sequence[int] | None, batch: int) -> list[int]:
@@ -53,6 +54,13 @@ def batch_normal(
     # PyTorch has no unsigned arithmetic: the key's bits travel as a signed number.
     keys = torch.tensor([seed - 2**64 if seed >= 2**63 else seed for seed in seeds], device=device)
     return keyed_normal(keys, start, n, backend)
+
+
+def dequantized(audio: Tensor) -> Tensor:
+    """Audio `(B, T)` with uniform noise of one 16-bit step, keyed by position and so the same at every call."""
+    keyed = batch_normal([0], 0, audio.shape[1], device=audio.device)
+    # The normal distribution function turns keyed normal noise into uniform noise.
+    return audio + QUANTIZATION * (torch.special.ndtr(keyed) - 0.5)
 
 
 def _normal_on_cpu(seed: int, start: int, n: int) -> Tensor:

@@ -18,12 +18,12 @@ from waveflow.inference.backends import inverse_by
 from waveflow.inference.deferred import Deferred
 from waveflow.inference.denoise import Denoiser
 from waveflow.inference.fuse import fuse
-from waveflow.inference.noise import batch_normal, seeds_of
+from waveflow.inference.noise import batch_normal, dequantized, seeds_of
 from waveflow.inference.project import project as project_onto
 from waveflow.inference.streaming import Stream
 from waveflow.inference.streaming_flow import StreamedInverse, streamable
 from waveflow.inference.threads import one_thread
-from waveflow.losses import QUANTIZATION, bits_per_sample, log_likelihood
+from waveflow.losses import bits_per_sample, log_likelihood
 from waveflow.models import MelContext, MelFlow
 
 CHUNK_SECONDS = 20.0
@@ -197,7 +197,7 @@ class Vocoder:
         batch, target = self._batch(audio, mel)
         batch = batch[:, : self._whole(batch.shape[1])]
         if dequantize:
-            batch = batch + self._dequantization(batch)
+            batch = dequantized(batch)
         hop = self.config.mel.hop_length
         piece = self._chunk_frames() * hop
         total = batch.new_zeros(batch.shape[0])
@@ -277,11 +277,6 @@ class Vocoder:
         if not whole:
             raise ValueError(f"audio has {n_samples} samples, expected at least one group of {self.model.n_group}")
         return whole
-
-    def _dequantization(self, audio: Tensor) -> Tensor:
-        # The normal distribution function turns the keyed noise into keyed uniform noise.
-        keyed = batch_normal([0], 0, audio.shape[1], device=self.device)
-        return QUANTIZATION * (torch.special.ndtr(keyed) - 0.5)
 
     def _check_settings(self, sigma: float | None, denoise: float, project: int) -> None:
         for name, value in (("sigma", sigma), ("denoise", denoise), ("project", project)):
