@@ -5,7 +5,7 @@ import torch
 from small_models import small
 
 import waveflow.inference.backends as backends
-from waveflow.inference import Vocoder
+from waveflow.inference import Vocoder, load
 from waveflow.inference.cpu import CpuInverse
 from waveflow.inference.cpu_compiled import CompiledInverse
 from waveflow.models import MelContext, build
@@ -154,3 +154,28 @@ def test_parity_is_high_for_the_model_itself_and_low_for_another():
     assert backends.parity(inverse, model) > 90
     wrong, _ = backends.inverse_by(other, "reference", CPU, torch.float32)
     assert backends.parity(wrong, model) < 40
+
+
+def test_a_frame_that_carries_its_rounding_far_is_no_fault_and_frames_that_are_wrong_are():
+    model = small("lapglow")
+    hop = model.mel_config.hop_length
+
+    def off_in(frames, size):
+        def inverse(latent, context):
+            audio = model.inverse(latent, context)
+            audio[:, : frames * hop] *= 1 + size
+            return audio * (1 + 1e-3)
+
+        return inverse
+
+    assert backends.parity(off_in(0, 0.0), model) == pytest.approx(60, abs=0.1)
+    assert backends.parity(off_in(1, 0.2), model) > 40
+    assert backends.parity(off_in(6, 1.0), model) < 25
+    assert backends.parity(off_in(13, 0.2), model) < 25
+
+
+@pytest.mark.parametrize("name", ["lapglow", "lapglow-tiny"])
+def test_bundled_models_in_bfloat16_are_computed_by_the_fast_inverse(name):
+    if backends._no_onednn(CPU, torch.bfloat16):
+        pytest.skip("needs a processor that multiplies bfloat16")
+    assert load(name, device="cpu", dtype=torch.bfloat16).backend == "onednn"
