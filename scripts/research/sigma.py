@@ -2,7 +2,8 @@
 
     python scripts/research/sigma.py waveflow/pretrained/lapglow --data ../speech
 
-One line a set of clips and sigma: log-mel L1, mean log-mel difference (level), PESQ.
+One line a set of clips and sigma: log-mel L1, mean log-mel difference (level), the same of bins above a log-mel of -1
+(loud), PESQ.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import waveflow
 from research.clips import find_clips
 from waveflow.audio import io
 from waveflow.metrics import pesq
+
+LOUD = -1.0
 
 
 def main() -> None:
@@ -42,9 +45,11 @@ def main() -> None:
                 synthesis = vocoder(mel, sigma=sigma, seed=0)[: len(clip)]
                 apart = vocoder.mel(synthesis) - mel
                 score = pesq(clip, synthesis, vocoder.sample_rate)
-                found.append([apart.abs().mean().item(), apart.mean().item(), float(score)])
-            distance, level, score = torch.tensor(found).mean(0).tolist()
-            print(f"{name}, sigma {sigma}: log-mel L1 {distance:.4f}, level {level:+.4f}, PESQ {score:.3f}", flush=True)
+                loud = apart[mel > LOUD].mean().item()
+                found.append([apart.abs().mean().item(), apart.mean().item(), loud, float(score)])
+            distance, level, loud, score = torch.tensor(found).mean(0).tolist()
+            told = f"log-mel L1 {distance:.4f}, level {level:+.4f}, loud {loud:+.4f}, PESQ {score:.3f}"
+            print(f"{name}, sigma {sigma}: {told}", flush=True)
 
 
 if __name__ == "__main__":
