@@ -24,11 +24,9 @@ from waveflow.inference.project import project
 from waveflow.losses import SpectralLoss, bits_per_sample, dequantize
 from waveflow.models import build
 from waveflow.training.config import OptimizerConfig
+from waveflow.training.gradients import is_usual
 from waveflow.training.optimizer import make_optimizer
 from waveflow.training.passes import Passes, couple, uncouple
-
-NORM_DECAY = 0.98
-"""Of the running mean of the gradient's norm."""
 
 UNUSUAL = 8.0
 """Times the usual norm of the gradient, from which on a step is left out."""
@@ -174,21 +172,13 @@ class Run:
             group["lr"] = settings.rate_at(self.step)
         loss.backward()
         found["grad_norm"] = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        times = UNUSUAL if self.step >= max(settings.warmup, 1) else math.inf
+        usual, self.usual_norm = is_usual(found["grad_norm"].item(), self.usual_norm, self.step, times)
         self.step += 1
-        if self._is_usual(found["grad_norm"].item()):
+        if usual:
             self.optimizer.step()
             self.average.update_parameters(self.model)
         return {name: value.item() for name, value in found.items()}
-
-    def _is_usual(self, norm: float) -> bool:
-        """Whether to take a step: one whose gradient is far above what is usual would spoil more than it teaches."""
-        most = math.inf
-        if self.step > max(self.settings.warmup, 1):
-            most = UNUSUAL * self.usual_norm / (1 - NORM_DECAY ** (self.step - 1))
-        if not math.isfinite(norm):
-            return False
-        self.usual_norm = NORM_DECAY * self.usual_norm + (1 - NORM_DECAY) * min(norm, most)
-        return norm <= most
 
     def _judge(self, made: Tensor, real: Tensor) -> Tensor:
         """One step of the discriminator."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 from waveflow.training.config import TrainConfig, n_chosen
 from waveflow.training.objective import Part
 from waveflow.training.team import Team
+
+NORM_DECAY = 0.98
+"""Of the running mean of the gradient's norm, by which a step is told to be unusual."""
 
 
 def add_gradients(
@@ -31,3 +35,21 @@ def add_gradients(
             (team.size * (weight * distance - likelihood / n_samples)).backward()
         total += torch.stack([likelihood.detach(), distance.detach()])
     return total
+
+
+def is_usual(norm: float, usual: float, n_seen: int, times: float) -> tuple[bool, float]:
+    """Whether to take a step: one whose gradient is far from usual would spoil more than it teaches.
+
+    Args:
+        norm: Of this step's gradient.
+        usual: Running mean of the norms before, which began at 0.
+        n_seen: How many those were.
+        times: Most of it, as a multiple of the mean; infinite for any that is finite.
+
+    Returns:
+        That, and the running mean with this norm, in which an unusual one counts as the largest that is usual.
+    """
+    if not math.isfinite(norm):
+        return False, usual
+    most = times * usual / (1 - NORM_DECAY**n_seen) if math.isfinite(times) else math.inf
+    return norm <= most, NORM_DECAY * usual + (1 - NORM_DECAY) * min(norm, most)

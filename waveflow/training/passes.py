@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from waveflow.inference.threads import one_thread
 from waveflow.models import LapGlow, MelFlow
 
 Steps = tuple[Callable[..., tuple[Tensor, Tensor]], Callable[..., Tensor]]
@@ -29,9 +30,11 @@ class InverseAndLogDet(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, weight: Tensor) -> tuple[Tensor, Tensor]:
-        factors, pivots = torch.linalg.lu_factor(weight)
         eye = torch.eye(weight.shape[-1], dtype=weight.dtype, device=weight.device).expand_as(weight)
-        inverse = torch.linalg.lu_solve(factors, pivots, eye)
+        # On several threads LAPACK called permutations singular in a process where other libraries had threads too.
+        with one_thread(weight.device.type == "cpu"):
+            factors, pivots = torch.linalg.lu_factor(weight)
+            inverse = torch.linalg.lu_solve(factors, pivots, eye)
         ctx.save_for_backward(inverse)
         return inverse, factors.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
 

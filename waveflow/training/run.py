@@ -17,14 +17,12 @@ from waveflow.nn import low_rank
 from waveflow.training.config import TrainConfig
 from waveflow.training.ema import WeightAverage
 from waveflow.training.errors import TrainingError
+from waveflow.training.gradients import is_usual
 from waveflow.training.objective import Objective
 from waveflow.training.optimizer import make_optimizer
 from waveflow.training.passes import steps_for
 from waveflow.training.reversible import make_reversible
 from waveflow.training.schedule import rate_factor
-
-NORM_DECAY = 0.98
-"""Of the mean of the gradient's norm, by which a step is told to be unusual."""
 
 if TYPE_CHECKING:
     from waveflow.data.dataset import ItemDataset
@@ -112,21 +110,15 @@ class Run:
         norm = nn.utils.clip_grad_norm_(self.parameters, config.optimizer.clip or float("inf"))
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
-        if self._is_usual(float(norm)):
+        watched = config.optimizer.unusual and self.step > config.schedule.warmup
+        times = config.optimizer.unusual if watched else math.inf
+        usual, self.usual_norm = is_usual(float(norm), self.usual_norm, self.step, times)
+        if usual:
             self.optimizer.step()
             self.average.update(self.model)
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         return norm
-
-    def _is_usual(self, norm: float) -> bool:
-        """Whether to take a step: one whose gradient is far from usual would spoil more than it teaches."""
-        most = float("inf")
-        if self.config.optimizer.unusual and self.step > self.config.schedule.warmup:
-            most = self.config.optimizer.unusual * self.usual_norm / (1 - NORM_DECAY**self.step)
-        if math.isfinite(norm):
-            self.usual_norm = NORM_DECAY * self.usual_norm + (1 - NORM_DECAY) * min(norm, most)
-        return norm <= most
 
     @property
     def rate(self) -> float:
