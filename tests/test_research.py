@@ -2,11 +2,18 @@
 
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from conftest import DATA
+
+from waveflow.audio.mel import MelConfig
+from waveflow.checkpoints import native
+from waveflow.models import build
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
@@ -64,6 +71,69 @@ def test_clips_are_cut_to_the_minutes_asked_for_and_never_held_out_ones():
     everything = Clips(files, 22050, 4096, 512)
     little = Clips(files, 22050, 4096, 512, minutes=0.01)
     assert len(little.speakers[0]) == 1 < len(everything.speakers[0])
+
+
+def test_clips_played_faster_sound_higher_and_fill_a_segment(tmp_path):
+    from research.clips import FASTER, Clips
+
+    soundfile.write(tmp_path / "tone.flac", 0.5 * np.sin(2 * np.pi * 200 * np.arange(22050) / 22050), 22050)
+    clips = Clips({"tone": [tmp_path / "tone.flac"]}, 22050, 4096, 512, faster=1.0)
+    pitches = set()
+    for seed in range(8):
+        batch = clips.batch(2, np.random.default_rng(seed))
+        assert batch.shape == (2, 4096 + 2 * 512)
+        peaks = torch.fft.rfft(batch[:, 512:-512] * torch.hann_window(4096), 1 << 17).abs().argmax(1)
+        pitches |= {round(peak * 22050 / (1 << 17)) for peak in peaks.tolist()}
+    assert pitches == {round(200 * speed) for speed in FASTER}
+
+
+def test_loudness_sets_apart_what_is_loud():
+    from research.loudness import LoudnessDistance
+
+    distance = LoudnessDistance(MelConfig.preset("nvidia"))
+    time = torch.arange(8192.0)[None]
+    loud, quiet = 0.3 * torch.sin(0.06 * time), 0.003 * torch.sin(0.6 * time)
+    assert distance(loud + quiet, loud + quiet) == 0
+    assert distance(2 * loud, loud).item() == pytest.approx(2**0.6 - 1, rel=0.02)
+    assert distance(loud + 2 * quiet, loud + quiet) < 0.3 * distance(2 * loud + quiet, loud + quiet)
+    made = loud.clone().requires_grad_()
+    distance(made, 0.5 * loud).backward()
+    assert made.grad.isfinite().all()
+
+
+def test_a_run_goes_on_from_a_shorter_model_without_changing_it(tmp_path):
+    from research.training import Run, Settings
+
+    small = {"n_channels": 8, "n_encoded": 8, "dilations": [1, 2]}
+    start = build("lapglow", n_flows=2, **small)
+    for weight in start.parameters():
+        weight.data += 0.02 * torch.randn_like(weight)
+    native.save(start, tmp_path / "start")
+    settings = Settings(start=str(tmp_path / "start"), config={"n_flows": 4, **small}, batch=2, segment=4096)
+    run = Run(settings, DATA, tmp_path / "run")
+    audio, mel = 0.1 * torch.randn(1, 2048), torch.randn(1, 80, 8)
+    with torch.no_grad():
+        (z, log_det), (wider, same) = start(audio, mel), run.model(audio, mel)
+    assert same.item() == pytest.approx(log_det.item(), rel=1e-4)
+    assert wider.square().sum().item() == pytest.approx(z.square().sum().item(), rel=1e-4)
+    settings.config["n_channels"] = 16
+    with pytest.raises(SystemExit, match="n_flows"):
+        Run(settings, DATA, tmp_path / "other")
+
+
+def test_parts_of_a_recording_replace_those_of_a_synthesis():
+    from research.parts import EDGES, repaired
+
+    torch.manual_seed(0)
+    recording, synthesis = 0.1 * torch.randn(2, 8192)
+    found = dict(repaired(recording, synthesis, 22050))
+    assert torch.allclose(found.pop("nothing"), synthesis, atol=1e-5)
+    before = (synthesis - recording).square().sum()
+    bands = [f"{low} to {high} Hz" for low, high in pairwise(EDGES)]
+    assert {*bands, "magnitudes", "phases", "quiet frames", "middle frames", "loud frames"} == found.keys()
+    for audio in found.values():
+        assert (audio - recording).square().sum() < before
+    assert all(torch.allclose(audio, recording, atol=1e-5) for _, audio in repaired(recording, recording, 22050))
 
 
 def test_a_curve_is_collected_from_logs_and_its_slope_is_per_doubling(tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import soxr
 import torch
 from torch import Tensor
 
@@ -16,6 +17,8 @@ from waveflow.models import MelFlow
 
 HELD_OUT = Path(__file__).parents[1] / "heldout.txt"
 SPEAKERS = ("ljspeech", "kathleen")
+FASTER = (1.04, 1.08, 1.12)
+"""Speeds at which clips are played besides their own. Slower ones would leave the highest bands empty."""
 
 
 class Clips:
@@ -27,6 +30,7 @@ class Clips:
         margin: Real samples kept on each side of it, so that its mel is that of the whole recording.
         minutes: Use no more than this of each speaker.
         augment: Play half of the items at another level than recorded.
+        faster: Part of the items that are played at one of the speeds `FASTER`.
     """
 
     def __init__(
@@ -37,8 +41,9 @@ class Clips:
         margin: int,
         minutes: float | None = None,
         augment: bool = True,
+        faster: float = 0.0,
     ) -> None:
-        self.segment, self.margin, self.augment = segment, margin, augment
+        self.segment, self.margin, self.augment, self.faster = segment, margin, augment, faster
         self.speakers = []
         for paths in files.values():
             clips, left = [], math.inf if minutes is None else minutes * 60 * sample_rate
@@ -66,14 +71,26 @@ class Clips:
             clips = self.speakers[speaker]
             lengths = np.array([len(c) for c in clips], dtype=np.float64)
             clip = clips[rng.choice(len(clips), p=lengths / lengths.sum())]
-            start = int(rng.integers(len(clip) - self.segment - 2 * self.margin + 1))
-            audio = clip[start : start + self.segment + 2 * self.margin].astype(np.float32) / 32768
+            audio = self._cut(clip, rng) / 32768
             gain = self.gains[speaker]
             if self.augment and rng.random() < 0.5:
                 gain *= 10 ** (rng.uniform(-12, 6) / 20)
             gain = min(gain, 0.99 / max(np.abs(audio).max(), 1e-4))
             rows.append(audio * np.float32(gain * rng.choice([-1, 1])))
         return torch.from_numpy(np.stack(rows))
+
+    def _cut(self, clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A random part of a clip, as float32 of 16-bit size, played faster by chance."""
+        size = self.segment + 2 * self.margin
+        speed = rng.choice(FASTER) if self.faster and rng.random() < self.faster else 1.0
+        needed = math.ceil(size * speed)
+        if speed == 1.0 or len(clip) < needed:
+            speed, needed = 1.0, size
+        start = int(rng.integers(len(clip) - needed + 1))
+        part = clip[start : start + needed].astype(np.float32)
+        if speed == 1.0:
+            return part
+        return np.round(soxr.resample(part, 1000 * speed, 1000)[:size].clip(-32768, 32767))
 
 
 def held_out_lines() -> list[str]:

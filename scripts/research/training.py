@@ -18,11 +18,12 @@ from torch import Tensor
 
 from research.clips import Clips, find_clips, held_out_lines, validate
 from research.discriminator import SpectralDiscriminator, taken_for_real, told_apart
+from research.loudness import LoudnessDistance
 from waveflow.audio.mel import MelSpectrogram
 from waveflow.checkpoints import native
 from waveflow.inference.project import project
 from waveflow.losses import SpectralLoss, bits_per_sample, dequantize
-from waveflow.models import build
+from waveflow.models import MelFlow, build
 from waveflow.training.config import OptimizerConfig
 from waveflow.training.gradients import is_usual
 from waveflow.training.optimizer import make_optimizer
@@ -39,7 +40,8 @@ class Settings:
     Attributes:
         model: Name in the registry.
         config: Overrides of its config.
-        start: Checkpoint directory to go on from; fresh weights unless given.
+        start: Checkpoint directory to go on from; fresh weights unless given. With a `config` of more flows,
+            these start as permutations after its own, so that nothing changes at first.
         steps: Optimizer steps in all.
         cooldown: Last steps, over which the rate falls to zero; all of them unless given.
         warmup: First steps, over which it rises.
@@ -54,11 +56,13 @@ class Settings:
         spectral: Weight of the spectral loss through the inverse, 0 for likelihood alone.
         share: Part of the batch that is synthesised for it.
         mel_weight: Further weight of the log-mel distance within the spectral loss.
+        loudness: Weight, within the spectral loss, of the distance in loudness, in which loud bins count for more.
         projected: Weight, within the spectral loss, of the same distance after one mel projection.
         adversarial: Weight of the verdicts of a discriminator that learns alongside, 0 for none.
         matching: Weight, beside a verdict's, of the distance of the discriminator's activations.
         sigma: Standard deviation of the latent that the model draws, then and later; the config's unless given.
         augment: Change the level of half of the segments.
+        faster: Part of the segments that are played faster, by 4, 8 or 12 hundredths: at other pitches.
         data_minutes: Use this much of each speaker only.
         seed: Of weights and batches.
         compiled: Compile what is elementwise.
@@ -81,11 +85,13 @@ class Settings:
     spectral: float = 0.3
     share: float = 0.5
     mel_weight: float = 0.0
+    loudness: float = 0.0
     projected: float = 0.0
     adversarial: float = 0.0
     matching: float = 2.0
     sigma: float | None = None
     augment: bool = True
+    faster: float = 0.0
     data_minutes: float | None = None
     seed: int = 0
     compiled: bool = False
@@ -111,7 +117,11 @@ class Run:
         (out / "settings.json").write_text(json.dumps(dataclasses.asdict(settings), indent=2))
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(settings.seed)
-        model = native.load(settings.start) if settings.start else build(settings.model, **settings.config)
+        model = build(settings.model, **settings.config)
+        if settings.start and settings.config:
+            _take_over(model, native.load(settings.start))
+        elif settings.start:
+            model = native.load(settings.start)
         if settings.mixing == "rotation":
             for mix, _ in list(model.flow)[2:]:
                 torch.nn.init.orthogonal_(mix.weight)
@@ -122,6 +132,7 @@ class Run:
         self.average = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=averaging)
         self.mel = MelSpectrogram(model.mel_config).to(self.device)
         self.spectral = SpectralLoss(self.mel).to(self.device)
+        self.loudness = LoudnessDistance(model.mel_config).to(self.device)
         chosen = {"name": settings.optimizer, "muon_scale": settings.muon_rate, "muon_decay": settings.muon_decay}
         self.optimizer = make_optimizer(self.model, OptimizerConfig(lr=settings.rate, **chosen), fused=True)
         self.train_clips, self.held_out = find_clips(data)
@@ -133,6 +144,7 @@ class Run:
             margin,
             settings.data_minutes,
             settings.augment,
+            settings.faster,
         )
         self.passes = (couple, uncouple)
         if settings.compiled:
@@ -194,6 +206,8 @@ class Run:
         distance = self.spectral(synthesis, audio)
         if settings.mel_weight:
             distance = distance + settings.mel_weight * (self.mel(synthesis) - self.mel(audio)).abs().mean()
+        if settings.loudness:
+            distance = distance + settings.loudness * self.loudness(synthesis, audio)
         if settings.projected:
             moved = project(synthesis, target, self.mel)
             distance = distance + settings.projected * self.spectral(moved, audio)
@@ -249,6 +263,7 @@ class Run:
                 "batch": f"{settings.batch} x {settings.segment} samples",
                 "objective": f"likelihood + {settings.spectral} x spectral loss through the inverse"
                 + (f" with its mel term {1 + settings.mel_weight:g} times" if settings.mel_weight else "")
+                + (f" and {settings.loudness:g} times a distance in loudness" if settings.loudness else "")
                 + (f" + {settings.adversarial} x adversarial loss" if settings.adversarial else ""),
                 "optimizer": f"{settings.optimizer}, rate {settings.rate}",
                 "validation": found,
@@ -280,3 +295,11 @@ class Run:
             self.discriminator.load_state_dict(state["discriminator"])
             self.judging.load_state_dict(state["judging"])
         self.step, self.seconds, self.usual_norm = state["step"], state["seconds"], state["usual_norm"]
+
+
+def _take_over(model: MelFlow, start: MelFlow) -> None:
+    """Let a model begin with the weights of a shorter one; what it has besides stays fresh."""
+    before, now = start.config, model.config
+    if dataclasses.replace(before, n_flows=now.n_flows, sigma=now.sigma) != now or now.n_flows < before.n_flows:
+        raise SystemExit(f"start has {before}, config {now}: they may differ in sigma and a larger n_flows only")
+    model.load_state_dict(start.state_dict(), strict=False)
