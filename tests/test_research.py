@@ -11,7 +11,6 @@ import soundfile
 import torch
 from conftest import DATA
 
-from waveflow.audio.mel import MelConfig
 from waveflow.checkpoints import native
 from waveflow.models import build
 
@@ -85,20 +84,6 @@ def test_clips_played_faster_sound_higher_and_fill_a_segment(tmp_path):
         peaks = torch.fft.rfft(batch[:, 512:-512] * torch.hann_window(4096), 1 << 17).abs().argmax(1)
         pitches |= {round(peak * 22050 / (1 << 17)) for peak in peaks.tolist()}
     assert pitches == {round(200 * speed) for speed in FASTER}
-
-
-def test_loudness_sets_apart_what_is_loud():
-    from research.loudness import LoudnessDistance
-
-    distance = LoudnessDistance(MelConfig.preset("nvidia"))
-    time = torch.arange(8192.0)[None]
-    loud, quiet = 0.3 * torch.sin(0.06 * time), 0.003 * torch.sin(0.6 * time)
-    assert distance(loud + quiet, loud + quiet) == 0
-    assert distance(2 * loud, loud).item() == pytest.approx(2**0.6 - 1, rel=0.02)
-    assert distance(loud + 2 * quiet, loud + quiet) < 0.3 * distance(2 * loud + quiet, loud + quiet)
-    made = loud.clone().requires_grad_()
-    distance(made, 0.5 * loud).backward()
-    assert made.grad.isfinite().all()
 
 
 def test_a_run_goes_on_from_a_shorter_model_without_changing_it(tmp_path):

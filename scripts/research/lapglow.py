@@ -53,8 +53,9 @@ def settings_of(name: str) -> Settings:
 
 
 def changes(name: str) -> dict[str, Any]:
-    """What a variant does otherwise than its baseline, `shipped` for names that begin so."""
-    baseline = dataclasses.asdict(settings_of("shipped" if name.startswith("shipped") else "baseline"))
+    """What a variant does otherwise than its baseline, the one with whose name its own begins."""
+    first = name.split("-")[0]
+    baseline = dataclasses.asdict(settings_of(first if first in ("shipped", "onward") else "baseline"))
     return {key: value for key, value in dataclasses.asdict(settings_of(name)).items() if value != baseline[key]}
 
 

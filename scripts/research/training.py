@@ -18,11 +18,10 @@ from torch import Tensor
 
 from research.clips import Clips, find_clips, held_out_lines, validate
 from research.discriminator import SpectralDiscriminator, taken_for_real, told_apart
-from research.loudness import LoudnessDistance
 from waveflow.audio.mel import MelSpectrogram
 from waveflow.checkpoints import native
 from waveflow.inference.project import project
-from waveflow.losses import SpectralLoss, bits_per_sample, dequantize
+from waveflow.losses import LoudnessDistance, SpectralLoss, bits_per_sample, dequantize
 from waveflow.models import MelFlow, build
 from waveflow.training.config import OptimizerConfig
 from waveflow.training.gradients import is_usual

@@ -23,6 +23,21 @@ SHIPPED: dict[str, Any] = {
     "mel_weight": 2.0,
 }
 
+# Going on from the weights of commit 181eb47, under the loss that they were trained by at last.
+ONWARD: dict[str, Any] = {
+    "start": "waveflow/pretrained/lapglow",
+    "steps": 300,
+    "warmup": 20,
+    "optimizer": "muon",
+    "rate": 4e-4,
+    "muon_rate": 1.5,
+    "muon_decay": 0.1,
+    "spectral": 1.0,
+    "mel_weight": 10.0,
+    "sigma": 0.5,
+}
+HEAVY: dict[str, Any] = {"spectral": 1.0, "mel_weight": 10.0, "sigma": 0.5}
+
 
 def _shipped(**changes: Any) -> dict[str, Any]:
     return {**SHIPPED, **changes}
@@ -60,4 +75,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "shipped-half-minute": _shipped(data_minutes=0.5),
     "shipped-2-minutes": _shipped(data_minutes=2.0),
     "shipped-longer": _shipped(steps=2400),
+    "shipped-heavy": _shipped(**HEAVY),
+    "shipped-heavy-raw": _shipped(**HEAVY, config={"n_encoded": 0}),
+    "shipped-heavy-loudness": _shipped(**HEAVY, loudness=30.0),
+    "onward": ONWARD,
+    "onward-loudness": {**ONWARD, "mel_weight": 6.0, "loudness": 30.0},
 }

@@ -56,7 +56,7 @@ def test_an_objective_is_the_same_by_either_passes(model, n_chosen):
     audio, mel = batch_of(model)
     uniform, latent = torch.rand_like(audio), torch.randn_like(audio[:n_chosen])
     part = Part(audio, mel, uniform, torch.arange(n_chosen), latent)
-    found, expected = (Objective(model, 0.8, 3.0, steps)(part) for steps in (None, (couple, uncouple)))
+    found, expected = (Objective(model, 0.8, 3.0, 2.0, steps)(part) for steps in (None, (couple, uncouple)))
     for one, other in zip(found, expected, strict=True):
         assert one.item() == pytest.approx(other.item(), rel=1e-5)
 

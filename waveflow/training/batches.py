@@ -17,7 +17,7 @@ from waveflow.data.dataset import Item, SegmentDataset
 from waveflow.data.sampling import StepSampler
 from waveflow.data.shards import is_sharded
 from waveflow.data.streaming import ShardDataset
-from waveflow.losses import RESOLUTIONS
+from waveflow.losses import LOUDNESS_SCALES, RESOLUTIONS
 from waveflow.models import MelFlow
 from waveflow.training.config import TrainConfig, n_chosen
 from waveflow.training.errors import TrainingError
@@ -35,7 +35,10 @@ def segments(config: TrainConfig, model: MelFlow) -> SegmentDataset | ShardDatas
             them lie some frames off.
     """
     data, unit = config.data, math.lcm(model.mel_config.hop_length, model.n_group)
-    shortest = max(unit, max(RESOLUTIONS) // 2 + 1 if n_chosen(config) else 0, sum(model.mel_config.margins) // 2 + 1)
+    shortest = max(unit, sum(model.mel_config.margins) // 2 + 1)
+    if n_chosen(config):
+        widest = max(LOUDNESS_SCALES) * model.mel_config.n_fft if config.objective.loudness_weight else 0
+        shortest = max(shortest, int(max(widest, *RESOLUTIONS)) // 2 + 1)
     segment = data.segment // unit * unit
     if segment < shortest:
         raise ValueError(

@@ -104,12 +104,14 @@ class ObjectiveConfig:
         spectral_weight: Weight of the distance against nats per sample; 0 trains by likelihood alone.
         spectral_share: Share of the batch that is synthesised for it.
         mel_weight: Weight of the log-mel distance within the spectral one.
+        loudness_weight: Weight of the distance in loudness within it.
         sigma: Standard deviation of the latent that is synthesised; the model's own unless given.
     """
 
     spectral_weight: float = 0.3
     spectral_share: float = 0.5
     mel_weight: float = 1.0
+    loudness_weight: float = 0.0
     sigma: float | None = None
 
 

@@ -43,13 +43,22 @@ class Objective(nn.Module):
         model: The flow that is trained.
         sigma: Standard deviation of the latent that is synthesised.
         mel_weight: Weight of the log-mel distance within the spectral one.
+        loudness_weight: Weight of the distance in loudness within it.
         steps: How to compute both passes of a LapGlow on a CPU; the model's own passes unless given.
     """
 
-    def __init__(self, model: MelFlow, sigma: float, mel_weight: float = 1.0, steps: Steps | None = None) -> None:
+    def __init__(
+        self,
+        model: MelFlow,
+        sigma: float,
+        mel_weight: float = 1.0,
+        loudness_weight: float = 0.0,
+        steps: Steps | None = None,
+    ) -> None:
         super().__init__()
         self.model, self.sigma, self.steps = model, sigma, steps
-        self.spectral = SpectralLoss(MelSpectrogram(model.mel_config), mel_weight=mel_weight)
+        mel = MelSpectrogram(model.mel_config)
+        self.spectral = SpectralLoss(mel, mel_weight=mel_weight, loudness_weight=loudness_weight)
 
     def forward(self, part: Part) -> tuple[Tensor, Tensor]:
         """Score and synthesise.

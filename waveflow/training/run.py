@@ -90,7 +90,8 @@ class Run:
         if config.train.compile and steps is None:
             model.compile()
         sigma = model.config.sigma if config.objective.sigma is None else config.objective.sigma
-        objective = Objective(model, sigma, config.objective.mel_weight, steps).to(device).train()
+        chosen = config.objective
+        objective = Objective(model, sigma, chosen.mel_weight, chosen.loudness_weight, steps).to(device).train()
         for module in model.modules():
             # Running statistics are no part of an update, so that with updates they stay those of the base.
             if rank and isinstance(module, nn.modules.batchnorm._BatchNorm):
