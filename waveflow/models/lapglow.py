@@ -31,7 +31,7 @@ class LapGlowConfig:
     """
 
     mel: MelConfig = field(default_factory=lambda: MelConfig.preset("nvidia"))
-    n_flows: int = 8
+    n_flows: int = 9
     window: str = "sine"
     n_channels: int = 192
     kernel_size: int = 3
