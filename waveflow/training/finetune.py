@@ -22,7 +22,8 @@ DEFAULTS = (
     "schedule.warmup=50",
     "objective.spectral_weight=1.0",
     "objective.spectral_share=1.0",
-    "objective.mel_weight=10.0",
+    "objective.mel_weight=7.0",
+    "objective.loudness_weight=30.0",
     "train.steps=400",
     "train.ema=0.99",
     "train.validate_every=100",
@@ -33,9 +34,9 @@ DEFAULTS = (
 )
 """What differs from training anew, for some minutes of speech, as in `recipes/finetune`; overrides come after these.
 
-Likelihood is gained in the first steps, mostly above the mel's highest band, where voices and microphones differ. How
-close a synthesis is to its mel, which is what PESQ hears, takes the whole weight of the spectral distance, and a rate
-that falls to zero within the run.
+Likelihood is gained in the first steps, mostly above the mel's highest band, where voices and microphones differ. How a
+synthesis sounds takes the whole weight of the spectral distance, that of loudness within it, by which the bundled
+models were trained as well, and a rate that falls to zero within the run.
 """
 
 ADAPTER_DEFAULTS = ("finetune.rank=6", "optimizer.name=adamw", "optimizer.lr=2e-3", "train.steps=800")

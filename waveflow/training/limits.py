@@ -17,6 +17,7 @@ LOWEST = {
     "schedule.cooldown": 0,
     "objective.spectral_weight": 0,
     "objective.mel_weight": 0,
+    "objective.loudness_weight": 0,
     "finetune.rank": 0,
     "train.steps": 1,
     "train.seed": 0,
