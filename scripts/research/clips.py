@@ -83,9 +83,9 @@ class Clips:
         """A random part of a clip, as float32 of 16-bit size, played faster by chance."""
         size = self.segment + 2 * self.margin
         speed = rng.choice(FASTER) if self.faster and rng.random() < self.faster else 1.0
+        if len(clip) < size * speed:
+            speed = 1.0
         needed = math.ceil(size * speed)
-        if speed == 1.0 or len(clip) < needed:
-            speed, needed = 1.0, size
         start = int(rng.integers(len(clip) - needed + 1))
         part = clip[start : start + needed].astype(np.float32)
         if speed == 1.0:

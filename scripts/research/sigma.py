@@ -2,8 +2,8 @@
 
     python scripts/research/sigma.py waveflow/pretrained/lapglow --data ../speech
 
-One line a set of clips and sigma: log-mel L1, mean log-mel difference (level), the same of bins above a log-mel of -1
-(loud), PESQ.
+One line a set of clips, with its bits per sample, and one for each sigma: log-mel L1, mean log-mel difference (level),
+the same of bins above a log-mel of -1 (loud), PESQ.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ def main() -> None:
         clips = [
             io.read(path, sample_rate=vocoder.sample_rate)[0] for path in paths[:: max(1, len(paths) // args.clips)]
         ]
+        bits = torch.tensor([float(vocoder.bits_per_sample(clip)) for clip in clips[: args.clips]]).mean().item()
+        print(f"{name}: {bits:.4f} bits per sample", flush=True)
         for sigma in args.sigmas:
             found = []
             for clip in clips[: args.clips]:

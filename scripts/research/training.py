@@ -21,7 +21,7 @@ from research.discriminator import SpectralDiscriminator, taken_for_real, told_a
 from waveflow.audio.mel import MelSpectrogram
 from waveflow.checkpoints import native
 from waveflow.inference.project import project
-from waveflow.losses import LoudnessDistance, SpectralLoss, bits_per_sample, dequantize
+from waveflow.losses import SpectralLoss, bits_per_sample, dequantize
 from waveflow.models import MelFlow, build
 from waveflow.training.config import OptimizerConfig
 from waveflow.training.gradients import is_usual
@@ -56,7 +56,7 @@ class Settings:
         share: Part of the batch that is synthesised for it.
         mel_weight: Further weight of the log-mel distance within the spectral loss.
         loudness: Weight, within the spectral loss, of the distance in loudness, in which loud bins count for more.
-        projected: Weight, within the spectral loss, of the same distance after one mel projection.
+        projected: Weight, within the spectral loss, of an unweighted one after one mel projection.
         adversarial: Weight of the verdicts of a discriminator that learns alongside, 0 for none.
         matching: Weight, beside a verdict's, of the distance of the discriminator's activations.
         sigma: Standard deviation of the latent that the model draws, then and later; the config's unless given.
@@ -116,11 +116,10 @@ class Run:
         (out / "settings.json").write_text(json.dumps(dataclasses.asdict(settings), indent=2))
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(settings.seed)
-        model = build(settings.model, **settings.config)
-        if settings.start and settings.config:
-            _take_over(model, native.load(settings.start))
-        elif settings.start:
-            model = native.load(settings.start)
+        start = native.load(settings.start) if settings.start else None
+        model = build(settings.model, **settings.config) if settings.config or start is None else start
+        if start is not None and model is not start:
+            _take_over(model, start)
         if settings.mixing == "rotation":
             for mix, _ in list(model.flow)[2:]:
                 torch.nn.init.orthogonal_(mix.weight)
@@ -130,8 +129,9 @@ class Run:
         averaging = torch.optim.swa_utils.get_ema_multi_avg_fn(settings.ema)
         self.average = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=averaging)
         self.mel = MelSpectrogram(model.mel_config).to(self.device)
-        self.spectral = SpectralLoss(self.mel).to(self.device)
-        self.loudness = LoudnessDistance(model.mel_config).to(self.device)
+        weights = {"mel_weight": 1 + settings.mel_weight, "loudness_weight": settings.loudness}
+        self.spectral = SpectralLoss(self.mel, **weights).to(self.device)
+        self.unweighted = SpectralLoss(self.mel).to(self.device)
         chosen = {"name": settings.optimizer, "muon_scale": settings.muon_rate, "muon_decay": settings.muon_decay}
         self.optimizer = make_optimizer(self.model, OptimizerConfig(lr=settings.rate, **chosen), fused=True)
         self.train_clips, self.held_out = find_clips(data)
@@ -203,13 +203,9 @@ class Run:
     def _distance(self, synthesis: Tensor, audio: Tensor, target: Tensor) -> Tensor:
         settings = self.settings
         distance = self.spectral(synthesis, audio)
-        if settings.mel_weight:
-            distance = distance + settings.mel_weight * (self.mel(synthesis) - self.mel(audio)).abs().mean()
-        if settings.loudness:
-            distance = distance + settings.loudness * self.loudness(synthesis, audio)
         if settings.projected:
             moved = project(synthesis, target, self.mel)
-            distance = distance + settings.projected * self.spectral(moved, audio)
+            distance = distance + settings.projected * self.unweighted(moved, audio)
         return distance
 
     def train(self, until: int | None = None, validate_every: int = 0, tell: Callable[[str], None] = print) -> None:

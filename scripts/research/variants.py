@@ -23,6 +23,8 @@ SHIPPED: dict[str, Any] = {
     "mel_weight": 2.0,
 }
 
+HEAVY: dict[str, Any] = {"spectral": 1.0, "mel_weight": 10.0, "sigma": 0.5}
+
 # Going on from the weights of commit 181eb47, under the loss that they were trained by at last.
 ONWARD: dict[str, Any] = {
     "start": "waveflow/pretrained/lapglow",
@@ -32,11 +34,8 @@ ONWARD: dict[str, Any] = {
     "rate": 4e-4,
     "muon_rate": 1.5,
     "muon_decay": 0.1,
-    "spectral": 1.0,
-    "mel_weight": 10.0,
-    "sigma": 0.5,
+    **HEAVY,
 }
-HEAVY: dict[str, Any] = {"spectral": 1.0, "mel_weight": 10.0, "sigma": 0.5}
 
 
 def _shipped(**changes: Any) -> dict[str, Any]:
