@@ -13,6 +13,7 @@ import argparse
 import functools
 import itertools
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -31,24 +32,50 @@ from waveflow.inference.planned import PlannedInverse
 from waveflow.models import MelContext
 from waveflow.ops import tuning
 
-LAYERS = [
-    {"BLOCK_T": block, "BLOCK_R": rows, "TMA": tma, "num_warps": warps, "num_stages": stages}
-    for (block, warps), rows, tma, stages in itertools.product(
-        [(32, 4), (64, 4), (64, 8), (128, 8)], [32, 64], [True, False], [3, 4]
-    )
-]
-COUPLINGS = [
-    {"BLOCK_L": block, "BLOCK_N": outputs, "BLOCK_K": 32, "num_warps": 4, "num_stages": stages}
-    for block, outputs, stages in itertools.product([16, 32, 64], [32, 64], [2, 3])
-]
+EACH, WHOLE = False, True
+
+
+def layers(*tiles: tuple[int, int, int, bool]) -> list[dict[str, Any]]:
+    """Layers' settings for tiles of so many frames, warps and stages, `WHOLE` in one pass or `EACH` block by itself."""
+    return [
+        {"BLOCK_T": frames, "BLOCK_R": 64, "ALL_BLOCKS": whole, "TMA": tma, "num_warps": warps, "num_stages": stages}
+        for (frames, warps, stages, whole), tma in itertools.product(tiles, [True, False])
+    ]
+
+
+def wide(kernel_rows: str, *tiles: tuple[int, int, int]) -> list[dict[str, Any]]:
+    """Settings of the kernels around a product of wide matrices, for tiles of so many rows, outputs and warps."""
+    return [
+        {kernel_rows: rows, "BLOCK_N": outputs, "BLOCK_K": 32, "num_warps": warps, "num_stages": stages}
+        for (rows, outputs, warps), stages in itertools.product(tiles, [2, 3])
+    ]
+
+
+# For long, middling and short items, likely winners first. A layer of WaveGlow has two wide blocks of channels, one of
+# LapGlow three narrow ones.
+WAVEGLOW = (
+    layers((128, 8, 3, EACH), (64, 4, 2, EACH), (128, 8, 4, EACH)),
+    layers((128, 8, 3, EACH), (64, 4, 2, EACH), (64, 8, 4, EACH), (128, 8, 4, EACH)),
+    layers((32, 8, 4, EACH), (64, 8, 4, EACH), (32, 4, 4, EACH), (32, 4, 3, EACH)),
+)
+LAPGLOW = (
+    layers((128, 8, 3, WHOLE), (64, 8, 3, WHOLE), (128, 8, 4, EACH), (64, 4, 4, EACH), (64, 4, 2, WHOLE)),
+    layers((16, 4, 3, WHOLE), (16, 8, 3, WHOLE), (32, 8, 3, WHOLE), (16, 4, 4, EACH), (32, 4, 4, EACH)),
+    layers((16, 4, 3, WHOLE), (16, 8, 3, WHOLE), (16, 4, 4, EACH), (16, 8, 4, WHOLE)),
+)
+COUPLINGS = (
+    wide("BLOCK_L", (64, 64, 4), (64, 128, 8), (128, 64, 8), (32, 64, 4), (128, 128, 8)),
+    wide("BLOCK_L", (16, 32, 4), (16, 64, 4), (32, 32, 4), (32, 64, 4)),
+    wide("BLOCK_L", (16, 32, 4), (16, 16, 4), (16, 64, 4)),
+)
 NARROW_COUPLINGS = [
-    {"BLOCK_L": block, "BLOCK_N": 16, "BLOCK_K": 16, "num_warps": warps, "num_stages": 2}
-    for block, warps in itertools.product([64, 128, 256], [4, 8])
+    {"BLOCK_L": rows, "BLOCK_N": 16, "BLOCK_K": 16, "num_warps": 4, "num_stages": 2} for rows in (128, 64, 256)
 ]
-LAPPED = [
-    {"BLOCK_F": block, "BLOCK_N": outputs, "BLOCK_K": 32, "num_warps": 4, "num_stages": stages}
-    for block, outputs, stages in itertools.product([16, 32, 64], [32, 64], [2, 3])
-]
+LAPPED = (
+    wide("BLOCK_F", (64, 64, 4), (64, 32, 4), (128, 32, 8), (128, 64, 8)),
+    wide("BLOCK_F", (16, 32, 4), (32, 32, 4), (16, 64, 4)),
+    wide("BLOCK_F", (16, 16, 4), (16, 32, 4)),
+)
 
 
 @dataclass
@@ -68,21 +95,21 @@ class Job:
     times: dict[str, float] = field(default_factory=dict)
 
 
-def jobs(dtype: torch.dtype, waveglow: str, lapglow: str, longest: int) -> Iterator[Job]:
+def jobs(dtype: torch.dtype, waveglow: str, lapglow: str) -> Iterator[Job]:
     """What is tuned, what matters most first."""
-    size = dtype.itemsize
-    lengths = [length for length in ((8, 862, None), (1, 431, 640), (1, 32, 48)) if length[0] * length[1] <= longest]
-    widths = {"waveglow-tiny": 8, "lapglow-tiny": 16, "lapglow": 192}
-    for name in (waveglow, lapglow):
-        for batch, n_frames, limit in lengths:
-            facts = {"channels": widths.get(name, 256), "size": size}
-            yield Job("wavenet_layer", name, batch, n_frames, LAYERS, facts, limit)
+    sizes = [(16, 862, None), (1, 431, 640), (1, 32, 48)]
     bands = 32 if lapglow in setting.TINY else 256
-    for batch, n_frames, limit in lengths:
-        yield Job("coupling_inverse", lapglow, batch, n_frames, COUPLINGS, {"channels": bands}, limit)
-        yield Job("lapped_inverse", lapglow, batch, n_frames, LAPPED, {}, limit)
-    batch, n_frames, _ = lengths[0]
-    yield Job("coupling_inverse", waveglow, batch, n_frames, NARROW_COUPLINGS, {}, None)
+    widths = {"waveglow-tiny": 8, "lapglow-tiny": 16, "lapglow": 192}
+    tried = (
+        ("wavenet_layer", waveglow, WAVEGLOW, {"channels": widths.get(waveglow, 256), "size": dtype.itemsize}),
+        ("wavenet_layer", lapglow, LAPGLOW, {"channels": widths.get(lapglow, 256), "size": dtype.itemsize}),
+        ("coupling_inverse", lapglow, COUPLINGS, {"channels": bands}),
+        ("lapped_inverse", lapglow, LAPPED, {}),
+        ("coupling_inverse", waveglow, [NARROW_COUPLINGS], {}),
+    )
+    for kernel, model, candidates, facts in tried:
+        for (batch, n_frames, limit), settings in zip(sizes, candidates):
+            yield Job(kernel, model, batch, n_frames, settings, facts, limit)
 
 
 def main() -> None:
@@ -100,9 +127,10 @@ def main() -> None:
     options = parser.parse_args()
     end = time.perf_counter() + 60 * options.minutes
     dtype = setting.DTYPES[options.dtype]
-    todo = [*jobs(dtype, options.waveglow, options.lapglow, options.longest)]
+    found = jobs(dtype, options.waveglow, options.lapglow)
+    todo = [job for job in found if job.batch * job.n_frames <= options.longest]
     for job in todo:
-        del job.candidates[options.candidates :]
+        job.candidates = job.candidates[: options.candidates]
     if options.share:
         compile_share(todo, dtype, options)
         return
@@ -138,7 +166,8 @@ def compile_all(options: argparse.Namespace) -> None:
     settings = [f"--{name}={getattr(options, name)}" for name in ("device", "dtype", "waveglow", "lapglow", "longest")]
     settings += [] if options.candidates is None else [f"--candidates={options.candidates}"]
     command = [sys.executable, __file__, *settings, f"--minutes={options.minutes / 2}", "--share"]
-    workers = [subprocess.Popen([*command, str(k), str(options.jobs)]) for k in range(options.jobs)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    workers = [subprocess.Popen([*command, str(k), str(options.jobs)], env=environment) for k in range(options.jobs)]
     print("compiled by", len(workers), "processes, which ended with", [worker.wait() for worker in workers], flush=True)
 
 
@@ -159,7 +188,7 @@ class Problem:
     """One flow of a model, which has every kernel there is; its time varies with the kernel that is tried."""
 
     def __init__(self, job: Job, dtype: torch.dtype, device: torch.device) -> None:
-        model = setting.model(job.model).to(device)
+        model = setting.model(job.model, n_flows=1).to(device)
         self.kernel, self.device, self.flow = job.kernel, device, pack(model, dtype)
         self.flow.steps = self.flow.steps[:1]
         n_samples = job.n_frames * model.mel_config.hop_length
@@ -167,7 +196,7 @@ class Problem:
         self.latent = batch_normal([*range(job.batch)], 0, n_samples, device=device)
         self.expected = PlannedInverse(self.flow, "reference")(self.latent, self.context)
 
-    def attempt(self, config: dict[str, Any], seconds: float = 0.2) -> float | None:
+    def attempt(self, config: dict[str, Any], seconds: float = 0.1) -> float | None:
         """Milliseconds with a configuration; None where it fails."""
         with tuning.override(**{self.kernel: config}):
             try:

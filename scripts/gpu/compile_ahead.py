@@ -114,7 +114,7 @@ def described(kernel: JITFunction, arguments: dict[str, Any]) -> str:
         return name
     if arguments["latent_ptr"] is not None:
         return "wavenet_first"
-    return name if arguments["mix"] is not None else f"{name} (last)"
+    return name if arguments["mix_ptr"] is not None else f"{name} (last)"
 
 
 def source_of(kernel: JITFunction, arguments: dict[str, Any]) -> ASTSource:
@@ -173,7 +173,7 @@ def resources(source: ASTSource, options: dict[str, Any], arch: str) -> dict[str
 def tiles(source: ASTSource) -> dict[str, Any]:
     names = source.fn.arg_names
     constants = {names[index[0]]: value for index, value in source.constants.items()}
-    return {k: v for k, v in constants.items() if k.startswith("BLOCK_") or k == "TMA"}
+    return {k: v for k, v in constants.items() if k.startswith("BLOCK_") or k in ("TMA", "TOGETHER")}
 
 
 def count(pattern: str, text: str) -> dict[str, int]:

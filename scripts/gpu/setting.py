@@ -38,10 +38,14 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
 
 
+def now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
 def facts(device: torch.device) -> dict[str, Any]:
     """When, where and with what a measurement was made."""
     found = {
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "date": now(),
         "device": device_name(device),
         "waveflow": __version__,
         "torch": torch.__version__,
@@ -66,15 +70,18 @@ def write(kind: str, device: torch.device, results: dict[str, Any], folder: Path
     return path
 
 
-def model(name: str, seed: int = 0) -> MelFlow:
+def model(name: str, seed: int = 0, **config: Any) -> MelFlow:
     """A model by name: the bundled one with its weights, others with random weights that use everything.
 
-    A fresh model would be the identity but for its channel mixing.
+    A fresh model would be the identity but for its channel mixing. What else is given changes the latter's config.
     """
     if name in PRETRAINED:
         return native.load(PRETRAINED[name]).eval()
     torch.manual_seed(seed)
-    built = build(name.split("-")[0], mel=TINY_MEL, **TINY[name]) if name in TINY else build(name)
+    if name in TINY:
+        built = build(name.split("-")[0], mel=TINY_MEL, **{**TINY[name], **config})
+    else:
+        built = build(name, **config)
     with torch.no_grad():
         for parameter in built.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))

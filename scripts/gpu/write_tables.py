@@ -1,10 +1,10 @@
-"""Write the tables of waveflow/ops/README.md: what an inverse must compute and move, and what the compilers say.
+"""Write the tables of waveflow/ops/README.md: what an inverse must compute and move, what GPUs and compilers say.
 
     python scripts/gpu/write_tables.py
     python scripts/gpu/write_tables.py --only triton cuda
 
-The first is computed by count.py; the others are read from benchmarks/ahead_of_time.json (compile_ahead.py) and
-benchmarks/cuda_ahead_of_time.json (compile_cuda.py).
+The first is computed by count.py; the others are read from benchmarks/benchmark-<device>.json (benchmark.py),
+benchmarks/ahead_of_time.json (compile_ahead.py) and benchmarks/cuda_ahead_of_time.json (compile_cuda.py).
 """
 
 from __future__ import annotations
@@ -70,7 +70,44 @@ def cuda() -> str:
     return "\n".join(lines)
 
 
-TABLES: dict[str, Callable[[], str]] = {"counts": counts, "triton": triton, "cuda": cuda}
+def measured() -> str:
+    """A table for each device: every row that was measured on it."""
+    tables = []
+    for path in sorted(BENCHMARKS.glob("benchmark-*.json")):
+        found = json.loads(path.read_text())
+        ceilings = found["ceilings"]
+        tables += [
+            f"{found['device']}, {found['date'][:10]}, PyTorch {found['torch']}, Triton {found['triton']}. Its own "
+            f"ceilings in the same run: {ceilings['matmul_bfloat16_tflops']:.0f} TFLOP/s in bfloat16, "
+            f"{ceilings['matmul_float16_tflops']:.0f} in float16, a copy at {ceilings['copy_tbps']:.1f} TB/s.",
+            "",
+            "| model | backend | operands | batch x seconds | ms, median (p90) | x real time | times eager PyTorch "
+            "| share of the ceiling | whole call, ms p50 (p99) | from float64, dB |",
+            "|---|---|---|---|---|---|---|---|---|---|",
+        ]
+        rows = sorted(found["rows"], key=lambda row: (row["model"], row["dtype"], row["backend"], -row["x_real_time"]))
+        tables += [measured_row(row) for row in rows]
+    return "\n".join(tables)
+
+
+def measured_row(row: dict[str, Any]) -> str:
+    times, share, call = row.get("times_the_reference"), row.get("share_of_matmul"), row.get("call_median_ms")
+    cells = [
+        row["model"],
+        row["backend"].replace("reference", "eager PyTorch"),
+        row["dtype"],
+        row["size"],
+        f"{row['median_ms']:.2f} ({row['p90_ms']:.2f})",
+        f"{row['x_real_time']:.0f}",
+        "" if times is None or row["backend"] == "reference" else f"{times:.1f}",
+        "" if share is None else f"{share:.0%}",
+        "" if call is None else f"{call:.1f} ({row['call_p99_ms']:.1f})",
+        f"{row['decibels']:.0f}" if "decibels" in row else "",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+TABLES: dict[str, Callable[[], str]] = {"counts": counts, "measured": measured, "triton": triton, "cuda": cuda}
 
 
 def main() -> None:

@@ -2,10 +2,10 @@ import logging
 
 import pytest
 import torch
-from small_models import small
+from small_models import SMALL, small
 
 import waveflow.inference.backends as backends
-from waveflow.inference import Vocoder, load
+from waveflow.inference import Vocoder, fuse, load
 from waveflow.inference.cpu import CpuInverse
 from waveflow.inference.cpu_compiled import CompiledInverse
 from waveflow.models import MelContext, build
@@ -99,6 +99,16 @@ def test_the_plain_inverse_gives_each_item_of_a_batch_bit_for_bit_what_it_is_alo
             assert row[256 * n :].abs().sum() == 0
             if n:
                 assert torch.equal(row[: 256 * n], inverse(z[None, : 256 * n], MelContext(m[None, :, :n]))[0])
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_inverse_is_one_graph_to_the_compiler(name):
+    model = small(name)
+    inverse = fuse(model).inverse
+    z, mel = torch.randn(1, 5 * model.mel_config.hop_length), torch.randn(1, 80, 5) - 4
+    torch._dynamo.reset()
+    with torch.no_grad():
+        torch.testing.assert_close(torch.compile(inverse, backend="eager", fullgraph=True)(z, mel), inverse(z, mel))
 
 
 def test_an_unknown_backend_is_named():

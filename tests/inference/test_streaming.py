@@ -4,6 +4,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_models import SMALL
 
+from waveflow.audio.mel import MelConfig
 from waveflow.inference import Stream, Vocoder
 from waveflow.inference.streaming import look_ahead_error
 from waveflow.models import build
@@ -77,6 +78,26 @@ def test_the_look_ahead_is_what_the_first_audio_needs(name):
 
 def test_models_without_a_streaming_form_are_computed_from_windows():
     assert {name for name in VOCODERS if not Stream(VOCODERS[name]).stateful} == STATELESS
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the kernels are interpreted, on the CPU, where no GPU is")
+@pytest.mark.parametrize("look_ahead", [None, 1])
+@pytest.mark.parametrize("name", ["lapglow", "waveglow"])
+def test_kernels_stream_from_windows_what_layers_with_memory_stream(name, look_ahead):
+    pytest.importorskip("triton", reason="Triton is part of PyTorch's builds for Linux alone")
+    torch.manual_seed(2)
+    config = MelConfig(n_fft=128, win_length=128, hop_length=32, n_mels=8)
+    more = {"lapglow": {"n_channels": 8, "dilations": [1, 2]}, "waveglow": {"n_channels": 8, "n_layers": 2}}
+    model = build(name, mel=config, n_flows=2, **more[name])
+    for parameter in model.parameters():
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    kernels, layers = Vocoder(model, backend="triton"), Vocoder(model, backend="reference")
+    mel = random_mel(40)[:8]
+    streams = [Stream(vocoder, seed=3, look_ahead=look_ahead, block=8) for vocoder in (kernels, layers)]
+    assert [stream.stateful for stream in streams] == [False, True]
+    assert streams[0].look_ahead == streams[1].look_ahead
+    found, expected = (torch.cat([stream.push(mel), stream.finish()]) for stream in streams)
+    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
 def test_audio_comes_before_the_mel_is_complete_and_memory_stays_bounded():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -33,12 +34,12 @@ for line in sys.argv[2:]:
 @pytest.mark.slow
 def test_the_scripts_run_without_sound_libraries_and_keep_every_row(tmp_path):
     pytest.importorskip("triton", reason="Triton is part of PyTorch's builds for Linux alone")
-    out = f"--device cpu --output {tmp_path}"
+    out, tiny = f"--device cpu --output {tmp_path}", "--waveglow waveglow-tiny --lapglow lapglow-tiny"
     lines = [
         f"{SCRIPTS}/parity.py {out} --model lapglow-tiny --dtype float16 --seconds 0.005 --backend reference triton",
         f"{SCRIPTS}/benchmark.py {out} --small --seconds 0 --model lapglow-tiny nothing --dtype float32 --size 1x0.01",
         f"{SCRIPTS}/profile_inverse.py {out} --model lapglow-tiny --size 1x0.005",
-        f"{SCRIPTS}/autotune.py {out} --waveglow lapglow-tiny --lapglow lapglow-tiny --longest 40 --minutes 0.001",
+        f"{SCRIPTS}/autotune.py {out} {tiny} --longest 40 --minutes 0.15 --dtype float16",
     ]
     environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -55,6 +56,10 @@ def test_the_scripts_run_without_sound_libraries_and_keep_every_row(tmp_path):
     assert rows["lapglow-tiny", "triton"]["times_the_reference"] > 0
     assert "nothing" in rows["nothing", "triton"]["error"]
     assert found["profile"]["kernels"]
+    tried = found["autotune"]["jobs"][0]["ms"]
+    assert len(tried) > 1
+    chosen = json.loads((tmp_path / f"{platform.machine().replace('_', '-')}.json").read_text())
+    assert json.dumps(chosen["wavenet_layer"][0]["config"]) == min(tried, key=tried.get)
 
 
 def test_run_all_names_its_pieces():

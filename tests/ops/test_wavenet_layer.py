@@ -42,13 +42,18 @@ def test_the_truth_is_a_dilated_convolution(sizes, folded):
         close((state,), (expected_state,), 1e-5)
 
 
+def tiles(frames, rows, *, tma=True, whole=False):
+    sizes = {"BLOCK_T": frames, "BLOCK_R": rows, "ALL_BLOCKS": whole, "TMA": tma}
+    return {**sizes, "num_warps": 4, "num_stages": 2}
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["blocks", "whole"])
 @pytest.mark.parametrize("tma", [True, False], ids=["descriptors", "pointers"])
 @pytest.mark.parametrize("folded", [False, True], ids=["layer", "first"])
 @pytest.mark.parametrize("sizes", LAYERS.values(), ids=LAYERS.keys())
-def test_the_kernel_equals_its_truth(sizes, folded, tma, device):
+def test_the_kernel_equals_its_truth(sizes, folded, tma, whole, device):
     layer = Layer(**sizes, folded=folded and sizes.get("begins", True))
-    config = {"BLOCK_T": 16, "BLOCK_R": 16, "TMA": tma, "num_warps": 4, "num_stages": 2}
-    with override(wavenet_layer=config):
+    with override(wavenet_layer=tiles(16, 16, tma=tma, whole=whole)):
         found = layer.run("triton", device)
     expected = layer.run("reference")
     close(found[layer.last :], expected[layer.last :], BOUND[torch.float32])
@@ -60,7 +65,7 @@ def test_the_kernel_equals_its_truth(sizes, folded, tma, device):
 @pytest.mark.parametrize("folded", [False, True], ids=["layer", "first"])
 def test_half_precision_stays_within_its_rounding(sizes, dtype, folded, device):
     layer = Layer(**sizes, dtype=dtype, folded=folded)
-    with override(wavenet_layer={"BLOCK_T": 32, "BLOCK_R": 64, "TMA": True, "num_warps": 4, "num_stages": 2}):
+    with override(wavenet_layer=tiles(32, 64)):
         found = layer.run("triton", device)
     close(found, layer.run("reference"), BOUND[dtype])
     close(found, layer.convolve(), 4 * BOUND[dtype])
@@ -69,7 +74,7 @@ def test_half_precision_stays_within_its_rounding(sizes, dtype, folded, device):
 @pytest.mark.parametrize("dilation", [1, 2, 4, 8, 16, 32, 64, 128])
 def test_every_dilation_of_waveglow(dilation, device):
     layer = Layer(n_positions=32, n_frames=9, n_channels=8, batch=1, dilation=dilation)
-    with override(wavenet_layer={"BLOCK_T": 16, "BLOCK_R": 8, "TMA": True, "num_warps": 4, "num_stages": 2}):
+    with override(wavenet_layer=tiles(16, 8)):
         found = layer.run("triton", device)
     close(found, layer.run("reference"), BOUND[torch.float32])
 

@@ -56,20 +56,25 @@ def check_mel(mel: Any, config: MelConfig) -> None:
         raise ValueError(f"mel has {shape[-2]} bands, the model expects n_mels={config.n_mels}; {REMEDY}")
     if mel.numel() == 0:
         raise ValueError(f"mel of shape {shape} has no frames, expected at least one; {REMEDY}")
-    bad = int((~mel.isfinite()).sum())
-    if bad:
+    mel = mel.detach()
+    # Extremes carry NaN and infinity along: one transfer from a GPU tells of all.
+    bands = torch.stack([mel.amin(-1), mel.amax(-1)], -1).reshape(-1, config.n_mels, 2).float().cpu()
+    if not bands.isfinite().all():
+        bad = int((~mel.isfinite()).sum())
         raise ValueError(f"mel has {bad} NaN or infinite values of {mel.numel()}, expected none; {REMEDY}")
-    _check_range(mel.detach(), config)
+    _check_range(mel, bands, config)
 
 
-def _check_range(mel: Tensor, config: MelConfig) -> None:
-    """Refuse values of another logarithm, of no logarithm, or of a mel normalised in another way."""
+def _check_range(mel: Tensor, bands: Tensor, config: MelConfig) -> None:
+    """Refuse values of another logarithm, of no logarithm, or of a mel normalised in another way.
+
+    Bands are the extremes of each, `(B, n_mels, 2)`.
+    """
     full_scale, loudest = full_scale_of(config)
     # Extremes over every value, statistics over a sample of the frames.
-    bands = torch.stack([mel.amin(-1), mel.amax(-1)], -1).reshape(-1, config.n_mels, 2)
     lows, highs = nepers(bands, config).unbind(-1)
     low, high = float(lows.min()), float(highs.max())
-    given = f"mel values from {float(mel.min()):.4g} to {float(mel.max()):.4g}"
+    given = f"mel values from {float(bands.min()):.4g} to {float(bands.max()):.4g}"
     expected = f"log {config.log!r} with silence at {config.floor:.4g}"
 
     step = -(-mel.shape[-1] // SAMPLED_FRAMES)
@@ -92,9 +97,13 @@ def _check_range(mel: Tensor, config: MelConfig) -> None:
 
 def nepers(mel: Tensor, config: MelConfig) -> Tensor:
     """Mel values to ln of magnitude, whatever the convention; mel of shape `(..., n_mels, F)`."""
-    mel = mel.float().cpu()
-    mean, std = (torch.tensor(s or [d]).unsqueeze(-1) for s, d in ((config.mean, 0.0), (config.std, 1.0)))
-    return (mel * std + mean) / (LOG_SCALE[config.log] * config.power)
+    scale = LOG_SCALE[config.log] * config.power
+    if not (config.mean or config.std):
+        return mel.float() / scale
+    mean, std = (
+        torch.tensor(s or [d], device=mel.device).unsqueeze(-1) for s, d in ((config.mean, 0.0), (config.std, 1.0))
+    )
+    return (mel.float() * std + mean) / scale
 
 
 def _likely_log(values: Tensor, config: MelConfig, full_scale: float) -> str | None:
@@ -102,7 +111,7 @@ def _likely_log(values: Tensor, config: MelConfig, full_scale: float) -> str | N
     spread = float((values - values.mean(-1, keepdim=True)).std())
     if OWN_SPREAD[0] < spread < OWN_SPREAD[1]:
         return None
-    low, median, high = torch.quantile(values.flatten(), torch.tensor([0.01, 0.5, 0.99])).tolist()
+    low, median, high = torch.quantile(values.cpu().flatten(), torch.tensor([0.01, 0.5, 0.99])).tolist()
     if abs(high + low - 2 * median) > SPEECH_SKEW * (high - low):
         return None
     for log, scale in LOG_SCALE.items():

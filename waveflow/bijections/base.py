@@ -110,22 +110,25 @@ class EarlyOutputs(Chain):
         return torch.cat([*left, x], dim=1), total
 
     def inverse(self, z: Tensor, context: Tensor | Context | None = None, /) -> Tensor:
-        *left, z = z.split([*filter(None, self.early), z.shape[1] - sum(self.early)], dim=1)
-        for n, step in zip(reversed(self.early), reversed(self.steps)):
+        left, z = self._split(z)
+        for part, step in zip(reversed(left), reversed(self.steps)):
             z = step.inverse(z, context)
-            if n:
-                z = torch.cat([left.pop(), z], dim=1)
+            z = torch.cat([part, z], dim=1) if part.shape[1] else z
         return z
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | Context | None = None, /) -> tuple[Tensor, Tensor]:
         total = zero_log_det(z)
-        *left, z = z.split([*filter(None, self.early), z.shape[1] - sum(self.early)], dim=1)
-        for n, step in zip(reversed(self.early), reversed(self.steps)):
+        left, z = self._split(z)
+        for part, step in zip(reversed(left), reversed(self.steps)):
             z, log_det = step.inverse_and_log_det(z, context)
             total = total + log_det
-            if n:
-                z = torch.cat([left.pop(), z], dim=1)
+            z = torch.cat([part, z], dim=1) if part.shape[1] else z
         return z, total
+
+    def _split(self, z: Tensor) -> tuple[Sequence[Tensor], Tensor]:
+        """What left before each step, with no channels where nothing did, and what the last step sees."""
+        parts = z.split([*self.early, z.shape[1] - sum(self.early)], dim=1)
+        return parts[:-1], parts[-1]
 
 
 def zero_log_det(x: Tensor) -> Tensor:

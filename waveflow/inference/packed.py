@@ -107,7 +107,7 @@ class PackedFlow:
 
     def features(self, mel: Tensor) -> Tensor:
         """What is told of each frame of a mel `(B, n_mels, F)`: `(B, F, K)`."""
-        features = self.folded.features(mel)
+        features = self.folded.features(mel).to(self.wide)
         return F.pad(features, (0, self.n_features - features.shape[2]))
 
 
@@ -161,7 +161,15 @@ class _Placement:
         return tensor.detach().to(self.device, self.wide, copy=True).contiguous()
 
     def encoder(self, encoder: FrameEncoder | None) -> FrameEncoder | None:
-        return None if encoder is None else copy.deepcopy(encoder).to(self.device, self.wide)
+        if encoder is None:
+            return None
+        placed = copy.deepcopy(encoder).to(self.device, self.wide)
+        if self.dtype.itemsize == 2 and self.device.type == "cuda":
+            # No coarser than the operands of the kernels; the mel itself would be.
+            centre, spread = placed.centre, placed.spread
+            placed.half()
+            placed.centre, placed.spread = centre, spread
+        return placed
 
 
 def _step(

@@ -15,9 +15,11 @@ from waveflow.ops.coupling_inverse import coupling_inverse
 from waveflow.ops.lapped_inverse import lapped_inverse
 from waveflow.ops.wavenet_layer import wavenet_first, wavenet_layer
 
-# Below this many frames of all items together the launches cost more than the kernels, and a graph replays them.
-GRAPH_FRAMES = 4096
-MAX_PLANS = 8
+# Seconds that a launch takes the CPU, and products that the kernels make a second: up to the length at which both take
+# the same time a graph replays the launches.
+LAUNCH, PRODUCTS = 5e-5, 2e14
+# Plans that are kept, and frames of all of them together.
+MAX_PLANS, MAX_FRAMES = 8, 1 << 16
 
 
 class PlannedInverse:
@@ -36,6 +38,7 @@ class PlannedInverse:
     def __init__(self, flow: PackedFlow, backend: str, *, graphs: bool = True) -> None:
         self.flow, self.backend = flow, backend
         self.graphs = graphs and flow.order.device.type == "cuda" and backend != "reference"
+        self.graph_frames = _graph_frames(flow)
         self._plans: OrderedDict[tuple[int, int], _Plan] = OrderedDict()
 
     def __call__(self, latent: Tensor, context: Tensor | MelContext) -> Tensor:
@@ -49,10 +52,8 @@ class PlannedInverse:
         batch, n_samples = latent.shape
         n_vectors = n_samples // self.flow.n_group
         n_frames = -(-n_vectors // self.flow.n_positions)
-        if lengths is None:
-            lengths = torch.full((batch,), n_samples, device=latent.device)
-        lengths = (lengths // self.flow.n_group).clamp(0, n_vectors)
-        small = self.graphs and batch * n_frames <= GRAPH_FRAMES
+        lengths = n_vectors if lengths is None else (lengths // self.flow.n_group).clamp(0, n_vectors)
+        small = self.graphs and batch * n_frames <= self.graph_frames
         plan = self._plan(batch, _rounded(n_frames) if small else n_frames, small)
         plan.load(latent.view(batch, n_vectors, -1), mel[..., :n_frames], lengths)
         return plan.run()[:, :n_samples].clone()
@@ -60,11 +61,16 @@ class PlannedInverse:
     def _plan(self, batch: int, n_frames: int, graph: bool) -> _Plan:
         key = (batch, n_frames)
         if key not in self._plans:
-            while len(self._plans) >= MAX_PLANS or (self._plans and not graph):
+            while self._plans and (not graph or self._crowded(batch * n_frames)):
                 self._plans.popitem(last=False)
             self._plans[key] = _Plan(self.flow, self.backend, batch, n_frames, graph)
         self._plans.move_to_end(key)
         return self._plans[key]
+
+    def _crowded(self, more: int) -> bool:
+        """Whether the plans leave no room for one of so many frames."""
+        kept = sum(batch * n_frames for batch, n_frames in self._plans)
+        return len(self._plans) >= MAX_PLANS or kept + more > MAX_FRAMES
 
 
 class _Plan:
@@ -89,11 +95,11 @@ class _Plan:
         if graph and self.launch is None:
             self._record()
 
-    def load(self, latent: Tensor, mel: Tensor, lengths: Tensor) -> None:
+    def load(self, latent: Tensor, mel: Tensor, lengths: Tensor | int) -> None:
         # What an earlier call left beyond is not seen: the mel is held, the latent cut at each item's length.
         self.latent[:, : latent.shape[1]].copy_(latent)
         self.mel[..., : mel.shape[-1]].copy_(mel)
-        self.lengths.copy_(lengths)
+        self.lengths[:] = lengths
 
     def run(self) -> Tensor:
         """Audio `(B, F * hop_length)` of what was loaded; the next run may overwrite it."""
@@ -195,6 +201,14 @@ def _one_launch(flow: PackedFlow, batch: int, n_frames: int) -> Callable[[Tensor
     lapglow = importlib.import_module("waveflow_cuda.lapglow")
     short = batch * n_frames <= lapglow.MOST_FRAMES and flow.dtype != torch.float32
     return lapglow.OneLaunch(flow, batch, n_frames) if short and lapglow.serves(flow) else None
+
+
+def _graph_frames(flow: PackedFlow) -> int:
+    """Frames of all items together up to which launching the kernels takes longer than running them."""
+    n_layers = sum(len(step.layers) for step in flow.steps)
+    inputs = flow.kernel_size * flow.n_channels + flow.n_features
+    products = n_layers * flow.n_positions * 2 * flow.n_channels * inputs
+    return int(LAUNCH * (n_layers + len(flow.steps)) * PRODUCTS / products)
 
 
 def _rounded(n_frames: int) -> int:

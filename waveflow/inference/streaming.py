@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from waveflow.audio.mel_check import check_mel
-from waveflow.inference.noise import batch_normal
 from waveflow.inference.streaming_memory import Memory
 from waveflow.inference.streaming_window import WindowedInverse
 
@@ -52,8 +51,8 @@ class Stream:
 
     A frame's audio is certain once the frames that can reach it are known, `look_ahead` of them beyond it. LapGlow,
     WaveGlow, SqueezeWave and FloWaveNet then compute nothing twice: each layer keeps the past that it reaches. Other
-    models compute each block from a window of the mel. The audio differs from `vocoder(mel)` by float32 rounding,
-    and with `block` given it is the same to the bit for any chunking.
+    models, and a GPU's kernels, compute each block from a window of the mel. The audio differs from `vocoder(mel)` by
+    rounding, and with `block` given it is the same to the bit for any chunking.
 
     With less look-ahead the audio starts sooner. What is missing is then taken for a held last frame, computed for
     each block on a copy of the state, and `look_ahead_error` tells what that costs.
@@ -170,8 +169,7 @@ class Stream:
         return audio[max(0, state.n_samples - certain) :]
 
     def _latent(self, start: int, n_frames: int) -> Tensor:
-        noise = batch_normal([self._seed], start * self._hop, n_frames * self._hop, device=self._vocoder.device)
-        return self._sigma * noise[0]
+        return self._sigma * self._vocoder.noise([self._seed], start * self._hop, n_frames * self._hop)[0]
 
 
 def look_ahead_error(

@@ -78,8 +78,19 @@ class Vocoder:
 
     @functools.cached_property
     def streamed(self) -> StreamedInverse | None:
-        """The inverse that a stream computes piece by piece; None where the model has no such form."""
-        return StreamedInverse(self.model, self.dtype) if streamable(self.model) else None
+        """The inverse that a stream computes piece by piece; None where windows are faster or the model has none."""
+        stateful = streamable(self.model) and self.backend not in ("triton", "cuda")
+        return StreamedInverse(self.model, self.dtype) if stateful else None
+
+    @functools.cached_property
+    def reach(self) -> tuple[int, int]:
+        """Frames before and after one that its audio can depend on.
+
+        Raises:
+            TypeError: The model sees without limit.
+        """
+        back = -(-self.model.receptive_field // self.config.mel.hop_length)
+        return back, StreamedInverse(self.model).look_ahead if streamable(self.model) else back
 
     @functools.cached_property
     def _denoiser(self) -> Denoiser:
@@ -254,10 +265,14 @@ class Vocoder:
         """
         n = mel.shape[-1] * self.config.mel.hop_length
         sigma = self.config.sigma if sigma is None else sigma
-        drawn_by = self.backend if self.backend in (*ops.BACKENDS, "onednn") else "reference"
-        latent = sigma * batch_normal(seeds, start, n, device=self.device, backend=drawn_by)
+        latent = sigma * self.noise(seeds, start, n)
         lengths = None if samples is None else (samples - start).clamp(0, n)
         return self._inverse(latent, MelContext(mel, lengths)).float()
+
+    def noise(self, seeds: Sequence[int], start: int, n: int) -> Tensor:
+        """Standard normal noise of each of some seeds from sample `start` on, `(B, n)`, drawn where audio is made."""
+        drawn_by = self.backend if self.backend in (*ops.BACKENDS, "onednn") else "reference"
+        return batch_normal(seeds, start, n, device=self.device, backend=drawn_by)
 
     def _batch(self, audio: Tensor, mel: Tensor | None) -> tuple[Tensor, Tensor]:
         if not audio.is_floating_point() or audio.dim() not in (1, 2) or not torch.isfinite(audio).all():

@@ -59,7 +59,7 @@ class FrameEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(..., in_channels)` to `(..., n_channels)`."""
-        h = self.start((x - self.centre) / self.spread)
+        h = self.start(((x - self.centre) / self.spread).to(self.start.weight.dtype))
         for norm, widen, narrow in zip(self.norm, self.widen, self.narrow):
             h = h + narrow(F.gelu(widen(norm(h))))
         return TOLD_SCALE * h
