@@ -60,6 +60,49 @@ def test_two_steps_of_a_variant_leave_a_row(tmp_path, monkeypatch):
     assert len(lapglow.table([row])) == 3
 
 
+def test_the_law_of_scaling_is_found_in_runs_that_follow_it(tmp_path):
+    from research import scaling
+
+    truth = {"E": 5.1, "a": 0.3, "alpha": 0.5, "b": 0.2, "beta": 0.9}
+    theta = (truth["E"], *(np.log(truth[name]) for name in scaling.LAW[1:]))
+    sizes = [(n, s) for n in (0.5e6, 1e6, 2e6, 4e6, 8e6) for s in (300, 600, 1200)]
+    noise = np.random.default_rng(0).normal(0, 1e-5, len(sizes))
+    rows = [
+        {"parameters": n, "steps": s, "nats": float(scaling.law(theta, np.array(n), np.array(s)) + error)}
+        for (n, s), error in zip(sizes, noise)
+    ]
+    found = scaling.fit(rows)
+    assert found["rms"] < 2e-5
+    assert found["E"] == pytest.approx(truth["E"], abs=0.02)
+    assert found["alpha"] == pytest.approx(truth["alpha"], rel=0.15)
+    assert found["beta"] == pytest.approx(truth["beta"], rel=0.15)
+    needed = scaling.parameters_for(found, 4.9, 12000)
+    assert scaling.law(theta, np.array(needed), np.array(12000)) == pytest.approx(4.9, abs=0.01)
+    assert scaling.parameters_for(found, 5.3, 12000) == np.inf
+    lines = scaling.told(rows, (1200, 12000))
+    assert lines[0].startswith("15 runs")
+    assert lines[1].startswith("E = 5.1")
+    scaling.draw(rows, tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").stat().st_size > 3000
+    with pytest.raises(ValueError, match="5 runs were given"):
+        scaling.fit(rows[:5])
+
+
+def test_a_run_of_the_scaling_leaves_a_row(tmp_path, monkeypatch):
+    from research import clips, scaling, variants
+
+    monkeypatch.setattr(variants, "SHIPPED", {**variants.SHIPPED, "batch": 2, "segment": 4096})
+    monkeypatch.setattr(clips, "HELD_OUT", tmp_path / "heldout.txt")
+    (tmp_path / "heldout.txt").write_text("ljspeech/wavs/LJ001-0008.flac\n")
+    rows = tmp_path / "rows.jsonl"
+    arguments = ["scaling.py", "train", "16x2", "--data", DATA, "--runs", tmp_path, "--rows", rows]
+    monkeypatch.setattr(sys, "argv", list(map(str, arguments)))
+    scaling.main()
+    row = json.loads(rows.read_text())
+    assert (row["run"], row["steps"], row["parameters"]) == ("16x2", 2, 490688)
+    assert row["nats"] < 0
+
+
 def test_clips_are_cut_to_the_minutes_asked_for_and_never_held_out_ones():
     from research.clips import Clips, find_clips
 

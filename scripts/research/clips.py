@@ -113,6 +113,20 @@ def find_clips(data: Path) -> tuple[dict[str, list[Path]], list[Path]]:
 
 
 @torch.no_grad()
+def nats_of(model: MelFlow, mel: MelSpectrogram, paths: list[Path]) -> dict[str, float]:
+    """Nats per sample by corpus, on held-out clips; noise as in `validate`."""
+    found: dict[str, list[float]] = {}
+    generator = torch.Generator().manual_seed(0)
+    for path in paths:
+        audio = torch.from_numpy(soundfile.read(path, dtype="float32")[0])[None]
+        audio = audio[:, : audio.shape[1] // model.n_group * model.n_group]
+        noisy = dequantize(audio, generator).to(next(model.parameters()).device)
+        nats = nats_per_sample(*model(noisy, mel(audio.to(noisy.device)))).item()
+        found.setdefault(path.parts[-3], []).append(nats)
+    return {f"{corpus}/nats": round(float(np.mean(values)), 4) for corpus, values in found.items()}
+
+
+@torch.no_grad()
 def validate(model: MelFlow, mel: MelSpectrogram, paths: list[Path]) -> dict[str, float]:
     """Nats per sample, and log-mel L1 and PESQ of the resynthesis, by corpus, on held-out clips."""
     from pesq import pesq

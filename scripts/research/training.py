@@ -25,7 +25,7 @@ from waveflow.losses import SpectralLoss, bits_per_sample, dequantize
 from waveflow.models import MelFlow, build
 from waveflow.training.config import OptimizerConfig
 from waveflow.training.gradients import is_usual
-from waveflow.training.optimizer import make_optimizer
+from waveflow.training.optimizer import make_optimizer, operand_dtype
 from waveflow.training.passes import Passes, couple, uncouple
 
 UNUSUAL = 8.0
@@ -164,7 +164,7 @@ class Run:
         margin, hop = self.clips.margin, self.model.mel_config.hop_length
         audio = wide[:, margin : wide.shape[1] - margin]
         target = self.mel(wide, padded=True)[..., : settings.segment // hop]
-        passes = Passes(self.model, target, torch.bfloat16, self.passes)
+        passes = Passes(self.model, target, operand_dtype(self.device), self.passes)
         z, log_det = passes.forward(dequantize(audio))
         nats = (log_det.sum() - z.square().sum() / 2) / z.numel() - 0.5 * math.log(2 * math.pi)
         found, loss = {"nats": nats}, -nats

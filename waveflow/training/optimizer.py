@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from waveflow.bijections.base import Bijection
+from waveflow.inference.backends import bfloat16_products
 from waveflow.training.config import OptimizerConfig
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
@@ -130,11 +131,16 @@ def blocks(weight: Tensor, tallest: int | None = None) -> Tensor:
     return matrix.view(n, rows // n, columns)
 
 
+def operand_dtype(device: torch.device) -> torch.dtype:
+    """The type in which rough matrix products are fastest: bfloat16, or float32 on a CPU that has no such products."""
+    return torch.float32 if device.type == "cpu" and not bfloat16_products() else torch.bfloat16
+
+
 def orthogonal(matrices: Tensor, rounds: int = 5) -> Tensor:
-    """Nearly the nearest orthogonal matrices, by Newton and Schulz's iteration in bfloat16; `(..., rows, columns)`."""
+    """Nearly the nearest orthogonal matrices, by Newton and Schulz's iteration; `(..., rows, columns)`."""
     a, b, c = NEWTON_SCHULZ
     x = matrices / matrices.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-12)
-    x = x.bfloat16()
+    x = x.to(operand_dtype(matrices.device))
     turned = x.shape[-2] > x.shape[-1]
     x = x.mT if turned else x
     for _ in range(rounds):
