@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import logging
 from collections.abc import Callable
@@ -151,7 +150,6 @@ def _no_onednn(device: torch.device, dtype: torch.dtype) -> str | None:
     return None
 
 
-@functools.cache
 def bfloat16_products() -> bool:
     """Whether this processor multiplies bfloat16 numbers: without, they are slower than float32."""
     from llvmlite import binding

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -25,8 +26,8 @@ MAX_PLANS, MAX_FRAMES = 8, 1 << 16
 class PlannedInverse:
     """Latent and mel to audio, as `MelFlow.inverse` of the model that was packed.
 
-    The buffers of a batch size and length are allocated once and kept for the next call; on a CUDA device short
-    utterances are recorded as a graph, their lengths rounded up so that few graphs serve all.
+    The buffers of a batch size and length are allocated once and kept for the next call; threads take turns. On a CUDA
+    device short utterances are recorded as a graph, their lengths rounded up so that few graphs serve all.
 
     Args:
         flow: What `pack` made.
@@ -40,6 +41,7 @@ class PlannedInverse:
         self.graphs = graphs and flow.order.device.type == "cuda" and backend != "reference"
         self.graph_frames = _graph_frames(flow)
         self._plans: OrderedDict[tuple[int, int], _Plan] = OrderedDict()
+        self._buffers = threading.Lock()
 
     def __call__(self, latent: Tensor, context: Tensor | MelContext) -> Tensor:
         """Map latent `(B, T)` to audio `(B, T)`, zero beyond each length, both float32.
@@ -54,9 +56,10 @@ class PlannedInverse:
         n_frames = -(-n_vectors // self.flow.n_positions)
         lengths = n_vectors if lengths is None else (lengths // self.flow.n_group).clamp(0, n_vectors)
         small = self.graphs and batch * n_frames <= self.graph_frames
-        plan = self._plan(batch, _rounded(n_frames) if small else n_frames, small)
-        plan.load(latent.view(batch, n_vectors, -1), mel[..., :n_frames], lengths)
-        return plan.run()[:, :n_samples].clone()
+        with self._buffers:
+            plan = self._plan(batch, _rounded(n_frames) if small else n_frames, small)
+            plan.load(latent.view(batch, n_vectors, -1), mel[..., :n_frames], lengths)
+            return plan.run()[:, :n_samples].clone()
 
     def _plan(self, batch: int, n_frames: int, graph: bool) -> _Plan:
         key = (batch, n_frames)

@@ -62,8 +62,8 @@ class Stream:
         sigma: Standard deviation of the latent; the config's unless given.
         seed: Of the noise.
         look_ahead: Frames to wait for; as many as can matter unless given.
-        block: Frames to take at a time: more is cheaper, fewer is sooner. Unless given, models with state take what
-            has come, 4 to 32 frames, and all that the first audio needs at once; others take 32.
+        block: Frames to take at a time: more is cheaper, fewer is sooner. Unless given, models with state and GPUs take
+            what has come, 4 to 32 frames, and all that the first audio needs at once; others take 32.
 
     Attributes:
         state: The `StreamState`; replace it to go back to a snapshot.
@@ -86,7 +86,8 @@ class Stream:
     ) -> None:
         streamed = vocoder.streamed
         self.stateful = streamed is not None
-        self._block = block or (None if self.stateful else MOST)
+        # Windows that a CPU computes are dear.
+        self._block = block or (None if self.stateful or vocoder.device.type == "cuda" else MOST)
         if (look_ahead is not None and look_ahead < 0) or (block is not None and block < 1):
             raise ValueError(f"look_ahead={look_ahead} and block={block}: expected at least 0 and 1 frames")
         self._vocoder, self._seed = vocoder, seed

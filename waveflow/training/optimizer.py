@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -131,6 +132,7 @@ def blocks(weight: Tensor, tallest: int | None = None) -> Tensor:
     return matrix.view(n, rows // n, columns)
 
 
+@functools.cache
 def operand_dtype(device: torch.device) -> torch.dtype:
     """The type in which rough matrix products are fastest: bfloat16, or float32 on a CPU that has no such products."""
     return torch.float32 if device.type == "cpu" and not bfloat16_products() else torch.bfloat16
