@@ -45,7 +45,8 @@ piece() {
         # Built for the device at hand alone, which halves the time.
         within 120 -m pip install -q --no-build-isolation --no-deps --no-index ./cuda_ext ;;
     tests)
-        within 180 -m pytest -q -n "$jobs" -p no:cacheprovider tests/ops tests/cuda_ext tests/inference/test_planned.py ;;
+        within 180 -m pytest -q -n "$jobs" -p no:cacheprovider tests/ops tests/cuda_ext \
+            tests/inference/test_planned.py tests/inference/test_long.py ;;
     parity)
         if [ -n "$small" ]; then
             within 290 scripts/gpu/parity.py --model $second_model --dtype float16 --seconds 0.01 --backend reference \
@@ -58,7 +59,7 @@ piece() {
             within 290 scripts/gpu/autotune.py --device cpu --waveglow $first_model --lapglow $second_model \
                 --longest 40 --candidates 1 "${output[@]}"
         else
-            within 180 scripts/gpu/autotune.py --jobs "$jobs" --minutes 2.7
+            within 180 scripts/gpu/autotune.py --jobs "$jobs" --minutes 2.7 --candidates 8
         fi ;;
     benchmark)
         within 100 "${benchmark[@]}" --model $second_model --minutes 1.4 "${sizes[@]}" --backend reference triton cuda

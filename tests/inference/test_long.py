@@ -2,6 +2,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from small_models import small
+
+from waveflow.inference import Vocoder
 
 CODE = """
 import resource, sys, torch
@@ -29,3 +33,16 @@ def test_an_hour_of_audio_needs_little_more_than_its_own_samples():
     samples = 3600 * 22050 * 4 / 2**20
     # Twice the audio while its chunks are joined, a mel of a third of it, and working room.
     assert hour - seconds < 3 * samples
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_an_hour_of_audio_needs_little_more_than_its_own_samples_on_a_gpu():
+    vocoder = Vocoder(small("lapglow"), device="cuda", backend="triton")
+    peaks = []
+    for seconds in (40, 3600):
+        mel = torch.randn(80, int(seconds * 22050 / 256), device="cuda") - 5
+        torch.cuda.reset_peak_memory_stats()
+        assert vocoder(mel, seed=1).isfinite().all()
+        peaks.append(torch.cuda.max_memory_allocated())
+        del mel
+    assert peaks[1] - peaks[0] < 3 * 3600 * 22050 * 4
