@@ -95,12 +95,13 @@ def test_a_run_of_the_scaling_leaves_a_row(tmp_path, monkeypatch):
     monkeypatch.setattr(clips, "HELD_OUT", tmp_path / "heldout.txt")
     (tmp_path / "heldout.txt").write_text("ljspeech/wavs/LJ001-0008.flac\n")
     rows = tmp_path / "rows.jsonl"
-    arguments = ["scaling.py", "train", "16x2", "--data", DATA, "--runs", tmp_path, "--rows", rows]
+    arguments = ["scaling.py", "train", "16x2x0.1", "--data", DATA, "--runs", tmp_path, "--rows", rows]
     monkeypatch.setattr(sys, "argv", list(map(str, arguments)))
     scaling.main()
     row = json.loads(rows.read_text())
-    assert (row["run"], row["steps"], row["parameters"]) == ("16x2", 2, 490688)
+    assert (row["run"], row["steps"], row["data_minutes"], row["parameters"]) == ("16x2x0.1", 2, 0.1, 490688)
     assert row["nats"] < 0
+    assert row["nats_trained"] < 0
 
 
 def test_clips_are_cut_to_the_minutes_asked_for_and_never_held_out_ones():

@@ -5,8 +5,9 @@
     python scripts/research/scaling.py draw docs/research/lapglow-scaling.png
 
 A run `WIDTHxSTEPS` trains a LapGlow of six flows, its encoder as wide as its couplings, by likelihood alone and
-otherwise as the variant `shipped`: its rate falls to zero at the last step, so that each run is a point. Rows go to
-`benchmarks/research_lapglow_scaling.jsonl`. `fit` fits, in parameters N and steps S,
+otherwise as the variant `shipped`: its rate falls to zero at the last step, so that each run is a point. A third
+number, as in `64x1200x2`, is the minutes of each speaker that it may hear, all there are unless given. Rows go to
+`benchmarks/research_lapglow_scaling.jsonl`. `fit` fits, in parameters N and steps S, to the runs that hear everything,
 
     nats = E - a (N / 1e6)^-alpha - b (S / 1e3)^-beta
 
@@ -39,20 +40,30 @@ def train(name: str, data: Path, runs: Path) -> dict[str, Any]:
         def validate(self) -> dict[str, float]:
             return nats_of(self.average.module.eval(), self.mel, self.held_out)
 
-    width, steps = map(int, name.split("x"))
-    config = {"n_channels": width, "n_encoded": width}
-    settings = Settings(**{**SHIPPED, "config": config, "steps": steps, "spectral": 0.0})
+    width, steps, *minutes = name.split("x")
+    settings = Settings(
+        **{
+            **SHIPPED,
+            "config": {"n_channels": int(width), "n_encoded": int(width)},
+            "steps": int(steps),
+            "spectral": 0.0,
+            "data_minutes": float(minutes[0]) if minutes else None,
+        }
+    )
     run = ByLikelihood(settings, data, runs / name)
     run.train()
     size, found = cost(run.model), run.validate()
+    seen = nats_of(run.average.module, run.mel, run.train_clips["ljspeech"])
     return {
         "run": name,
         "parameters": size["parameters"],
         "gmac_per_second": size["gmac_per_second"],
-        "steps": steps,
+        "steps": settings.steps,
+        "data_minutes": settings.data_minutes,
         "minutes": round(run.seconds / 60, 2),
         "nats": found["ljspeech/nats"],
         "nats_kathleen": found.get("kathleen/nats"),
+        "nats_trained": seen["ljspeech/nats"],
         "device": run.device.type,
     }
 
@@ -156,6 +167,7 @@ def main() -> None:
                 file.write(json.dumps(row) + "\n")
         return
     rows = [json.loads(line) for line in args.rows.read_text().splitlines()]
+    rows = [row for row in rows if row["data_minutes"] is None]
     if args.what == "fit":
         print("\n".join(told(rows, (1200, 12000, 120000))))
     elif len(args.names) == 1:
