@@ -50,6 +50,38 @@ def test_a_recording_becomes_a_wav_of_its_own_length_and_a_short_look_ahead_tell
     assert soundfile.info(tmp_path / "out.wav").frames == 9000
 
 
+def test_a_file_that_exists_is_kept_unless_it_may_be_replaced(run, checkpoint, tmp_path, mel):
+    np.save(tmp_path / "mel.npy", mel.numpy())
+    (tmp_path / "out.wav").write_bytes(b"dear")
+    arguments = ["vocode", "--stream", tmp_path / "mel.npy", "-m", checkpoint, "-o", tmp_path / "out.wav"]
+    code, _, err = run(*arguments)
+    assert (code, (tmp_path / "out.wav").read_bytes()) == (2, b"dear")
+    assert "exists and is kept; --overwrite replaces it" in err
+    assert run(*arguments, "--overwrite")[0] == 0
+    assert soundfile.info(tmp_path / "out.wav").frames == 40 * 256
+
+
+def test_an_input_that_is_refused_leaves_no_file_and_replaces_none(run, checkpoint, tmp_path):
+    (tmp_path / "in.flac").write_bytes(b"fLaC" + bytes(40))
+    (tmp_path / "old.wav").write_bytes(b"dear")
+    for name in ("new.wav", "old.wav"):
+        arguments = ["--overwrite", "-m", checkpoint, "-o", tmp_path / name]
+        code, _, err = run("vocode", "--stream", tmp_path / "in.flac", *arguments)
+        assert code == 2
+        assert "decode it first" in err
+    assert not (tmp_path / "new.wav").exists()
+    assert (tmp_path / "old.wav").read_bytes() == b"dear"
+
+
+def test_what_was_written_before_an_error_is_a_whole_recording(run, checkpoint, tmp_path, mel):
+    (tmp_path / "mel.raw").write_bytes(mel.T.contiguous().numpy().tobytes() + b"odd")
+    code, _, err = run("vocode", "--stream", tmp_path / "mel.raw", "-m", checkpoint, "-o", tmp_path / "out.wav")
+    assert code == 2
+    assert "ends in the middle of a frame" in err
+    info = soundfile.info(tmp_path / "out.wav")
+    assert 0 < info.frames == (os.path.getsize(tmp_path / "out.wav") - 44) / 2
+
+
 def test_audio_is_flushed_while_the_input_still_comes(checkpoint, mel):
     command = [sys.executable, "-m", "waveflow.cli.main", "vocode", "--stream", "--wav", "-m", checkpoint]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -81,6 +113,10 @@ def test_a_listener_who_hangs_up_ends_it_quietly(checkpoint, mel):
         (["--denoise", "0.1"], "neither --denoise nor --project"),
         (["nowhere.npy"], "nothing to read at nowhere.npy"),
         (["--look-ahead", "-1"], "look_ahead=-1"),
+        (["--subtype", "FLOAT"], "--subtype is FLOAT, but a stream is 16-bit PCM"),
+        ([__file__, "-o", "speech.flac"], "is FLAC, but a stream is WAV or raw PCM"),
+        ([__file__, "-o", "."], "is a folder, but a stream is one file"),
+        ([__file__, "-o", "nowhere/x.wav"], "is in a folder that does not exist"),
     ],
 )
 def test_wrong_usage_is_refused(run, checkpoint, arguments, message):

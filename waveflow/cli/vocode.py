@@ -74,6 +74,8 @@ def vocode(
     if stream:
         if len(inputs or []) > 1 or denoise or project:
             raise ValueError("--stream takes one input, and neither --denoise nor --project: both see whole utterances")
+        if subtype != "PCM_16":
+            raise ValueError(f"--subtype is {subtype}, but a stream is 16-bit PCM; leave it out")
         from waveflow.cli.vocode_stream import vocode_stream
 
         source = inputs[0] if inputs else STDIN
@@ -87,6 +89,7 @@ def vocode(
             seed=seed,
             look_ahead=look_ahead,
             header=wav,
+            overwrite=overwrite,
             json=json,
         )
         return

@@ -15,6 +15,7 @@ from waveflow.audio.mel import MelSpectrogram
 from waveflow.audio.resampling import resample_pieces
 
 _PIECE = 1 << 15
+_UNKNOWN = 0xFFFFFFFF  # a size in a header, of what has no end yet
 _FLOATS = {4: np.dtype("<f4"), 8: np.dtype("<f8")}
 
 
@@ -192,7 +193,9 @@ def pcm(audio: Tensor) -> bytes:
     )
 
 
-def wav_header(sample_rate: int) -> bytes:
-    """The header of a mono 16-bit WAV whose length is not known yet: its sizes are the largest."""
+def wav_header(sample_rate: int, n_samples: int | None = None) -> bytes:
+    """The 44 bytes before the samples of a mono 16-bit WAV; its sizes are the largest where the length is not known."""
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, sample_rate, 2 * sample_rate, 2, 16)
-    return struct.pack("<4sI4s", b"RIFF", 0xFFFFFFFF, b"WAVE") + form + struct.pack("<4sI", b"data", 0xFFFFFFFF)
+    n_bytes = _UNKNOWN if n_samples is None else min(2 * n_samples, _UNKNOWN - 36)
+    whole = min(36 + n_bytes, _UNKNOWN)
+    return struct.pack("<4sI4s", b"RIFF", whole, b"WAVE") + form + struct.pack("<4sI", b"data", n_bytes)
