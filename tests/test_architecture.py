@@ -11,6 +11,7 @@ import waveflow
 
 ROOT = Path(waveflow.__file__).parent
 LAYERS = [
+    {"extras"},
     {"audio", "nn", "ops"},
     {"bijections", "distributions"},
     {"models"},

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -130,8 +129,7 @@ def test_wrong_usage_ends_in_one_message_and_exit_code_2(run, arguments, problem
 
 
 def test_pictures_without_matplotlib_name_the_extra_before_any_work(run, monkeypatch, tmp_path):
-    found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else found(name))
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     code, _, err = run(CLIP, CLIP, "--pictures", tmp_path / "p")
     assert code == 2
     assert "waveflow[metrics]" in err

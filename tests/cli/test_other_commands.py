@@ -8,6 +8,7 @@ import torch
 from waveflow.audio.mel import MelConfig, MelSpectrogram
 from waveflow.audio.mel_files import read_mel
 from waveflow.cli.main import COMMANDS, LazyCommands, app
+from waveflow.extras import MissingExtra
 
 
 def test_help_lists_the_commands_and_each_has_an_example(run):
@@ -92,3 +93,21 @@ def test_the_version_is_the_packages(run):
     import waveflow
 
     assert run("--version")[1].strip() == waveflow.__version__
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (PermissionError(13, "Permission denied", "here/x.wav"), "waveflow: here/x.wav: Permission denied\n"),
+        (OSError(28, "cannot write x.wav: the disk is full"), "waveflow: cannot write x.wav: the disk is full\n"),
+        (MissingExtra("pesq", "metrics"), "waveflow: the package pesq is not installed; install the extra: "),
+    ],
+)
+def test_what_the_caller_can_mend_is_one_line_and_no_traceback(run, monkeypatch, error, message):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("waveflow.cli.main.app", fail)
+    code, out, err = run("info")
+    assert (code, out) == (2, "")
+    assert err.startswith(message)

@@ -1,4 +1,4 @@
-import builtins
+import sys
 
 import pytest
 
@@ -29,14 +29,9 @@ def test_a_token_that_cannot_be_sent_is_refused_without_showing_it(run, checkpoi
 
 
 def test_without_the_extra_the_command_says_what_to_install(run, monkeypatch):
-    original = builtins.__import__
-
-    def without(name, *arguments, **options):
-        if name.startswith("waveflow.serve"):
-            raise ImportError("no fastapi", name="fastapi")
-        return original(name, *arguments, **options)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    for name in [name for name in sys.modules if name.startswith("waveflow.serve")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
     code, _, err = run("serve")
     assert code == 2
     assert "pip install 'waveflow[serve]'" in err

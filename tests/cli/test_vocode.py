@@ -100,7 +100,7 @@ def test_bad_inputs_are_named_and_the_good_ones_done(run, checkpoint, clips, tmp
         (["{clips}", "-o", "one.wav"], "is one file, but there are 3 inputs"),
         (["{clip}", "--dtype", "int3"], "dtype is 'int3'"),
         (["{clip}", "--backend", "abacus"], "backend is 'abacus'"),
-        (["{clip}", "--device", "cuda:77"], "device is 'cuda:77', which cannot be used"),
+        (["{clip}", "--device", "cuda:77"], "device 'cuda:77' and backend 'auto' cannot be used"),
         (["{clip}", "-m", "nonesuch"], "no model 'nonesuch'"),
         (["-", "{clip}"], "give it alone"),
     ],

@@ -137,6 +137,8 @@ class Gpu:
     ("agreement", "taken"), [(90.0, "triton"), (12.0, "reference"), (float("nan"), "reference")], ids=str
 )
 def test_auto_takes_kernels_only_where_they_agree_with_the_reference(monkeypatch, caplog, agreement, taken):
+    monkeypatch.setattr(backends, "FASTEST", {"cuda": ("triton",)})
+    monkeypatch.setattr(backends, "_require", lambda *_: None)
     monkeypatch.setattr(backends, "_kernels", lambda model, backend, device, dtype: backend)
     monkeypatch.setattr(backends, "parity", lambda inverse, model: agreement if inverse == "triton" else 0.0)
     with caplog.at_level(logging.INFO, logger="waveflow"):
@@ -150,10 +152,12 @@ def test_auto_survives_a_kernel_that_does_not_compile(monkeypatch, caplog):
     def broken(*_):
         raise TypeError("no such instruction")
 
+    monkeypatch.setattr(backends, "FASTEST", {"cuda": ("triton",)})
+    monkeypatch.setattr(backends, "_require", lambda *_: None)
     monkeypatch.setattr(backends, "_kernels", broken)
-    with caplog.at_level(logging.INFO, logger="waveflow"):
+    with caplog.at_level(logging.WARNING, logger="waveflow"):
         assert backends.inverse_by(small("lapglow"), "auto", Gpu(), torch.float16)[1] == "reference"
-    assert "no such instruction" in caplog.text
+    assert "backend triton failed and is passed over: TypeError: no such instruction" in caplog.text
 
 
 def test_parity_is_high_for_the_model_itself_and_low_for_another():

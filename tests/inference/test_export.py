@@ -1,6 +1,7 @@
 import json
 import math
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from small_models import small
 
 from waveflow.audio.mel import MelConfig, MelSpectrogram
+from waveflow.extras import MissingExtra
 from waveflow.inference import Vocoder, export
 from waveflow.inference.export import export as export_model
 from waveflow.inference.exported import ConvolvedMel, Graph, keyed_noise
@@ -151,8 +153,8 @@ def test_a_compiler_or_package_that_is_missing_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(export.shutil, "which", lambda _: None)
     with pytest.raises(ValueError, match=r"needs a C\+\+ compiler"):
         export_model(small("lapglow"), tmp_path / "out", formats=["aoti"])
-    monkeypatch.setattr(export.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(ValueError, match=r"need onnx; install the extra: pip install 'waveflow\[export\]'"):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(MissingExtra, match=r"onnx is not installed; .* pip install 'waveflow\[export\]'"):
         export_model(small("lapglow"), tmp_path / "out")
 
 

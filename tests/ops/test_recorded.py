@@ -43,4 +43,4 @@ def test_unproved_kernels_are_not_taken_unasked(folder, monkeypatch):
 def test_single_precision_is_refused_with_the_remedy(monkeypatch):
     monkeypatch.setattr(backends, "unavailable", lambda backend, device: None)
     with pytest.raises(ValueError, match=r"'cuda' has no kernels for torch.float32; take float16 or bfloat16"):
-        backends._kernels(None, "cuda", torch.device("cuda"), torch.float32)
+        backends._require(None, "cuda", torch.device("cuda"), torch.float32)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 
 from waveflow.bijections.base import Bijection, full_precision, zero_log_det
 from waveflow.bijections.derivatives import jacobian, pull_back, random_signs, settle, tracked
+from waveflow.extras import require
 from waveflow.nn.context import Context, as_context
 
 EXACT_UP_TO = 16
@@ -79,7 +79,7 @@ class Continuous(Bijection):
         """Map `(B, ...)` to the same shape.
 
         Raises:
-            ImportError: torchdiffeq is not installed.
+            MissingExtra: torchdiffeq is not installed.
         """
         return self._with_log_det(x, context, 0.0, 1.0)
 
@@ -126,7 +126,7 @@ class Continuous(Bijection):
         end: float,
         solver: tuple[str, int | None],
     ) -> tuple[Tensor, ...]:
-        torchdiffeq = _torchdiffeq()
+        torchdiffeq = require("torchdiffeq", "ode")
         method, n_steps = solver
         config = {"method": method, "rtol": self.rtol, "atol": self.atol}
         if n_steps is not None:
@@ -143,13 +143,3 @@ class Continuous(Bijection):
 
 def _grid(n_steps: int, derivative: object, state: object, times: Tensor) -> Tensor:
     return torch.linspace(times[0], times[-1], n_steps + 1, dtype=times.dtype, device=times.device)
-
-
-def _torchdiffeq() -> ModuleType:
-    try:
-        import torchdiffeq
-    except ImportError as error:
-        raise ImportError(
-            "continuous flows need torchdiffeq, which is not installed; run pip install 'waveflow[ode]'"
-        ) from error
-    return torchdiffeq

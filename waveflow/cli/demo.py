@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from waveflow.cli.inputs import DeviceOption
+from waveflow.extras import MissingExtra
 
 
 def demo(
@@ -27,8 +28,8 @@ def demo(
     """
     try:
         from waveflow.demo.page import build, launch
-    except ImportError as error:
-        raise ValueError(f"the demo needs {error.name}; install the extra: pip install 'waveflow[demo]'") from error
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "gradio", "demo") from error
     from waveflow.inference import bundled_models, load
     from waveflow.inference.loading import DEFAULT_MODEL, find_checkpoint
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json as json_format
 import time
 from collections import Counter
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from waveflow.cli.inputs import DeviceOption, JsonOption, ModelOption, complain, load_vocoder
+from waveflow.extras import require
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -119,8 +119,7 @@ def _warm_up(vocoder: Vocoder, vocode: Callable[[Tensor], Tensor]) -> None:
 
 
 def _prepare(pictures: Path) -> None:
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ValueError("--pictures needs matplotlib; install the extra: pip install 'waveflow[metrics]'")
+    require("matplotlib", "metrics")
     try:
         pictures.mkdir(parents=True, exist_ok=True)
     except OSError as error:

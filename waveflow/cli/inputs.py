@@ -79,7 +79,8 @@ def load_vocoder(model: str | None, device: str, dtype: str = "float32", backend
     try:
         return load(model, device=device, dtype=known[dtype], backend=backend)
     except RuntimeError as error:
-        raise ValueError(f"device is {device!r}, which cannot be used: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {device!r} and backend {backend!r} cannot be used: {reason}") from error
 
 
 def tracked(items: Sequence[Item], description: str) -> Iterator[Item]:

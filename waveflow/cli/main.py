@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 from typer.main import get_command
+
+from waveflow.extras import MissingExtra
 
 COMMANDS = {
     "vocode": "Turn mels or recordings into speech.",
@@ -33,14 +34,14 @@ class LazyCommands(TyperGroup):
     """Subcommands by name, each imported from `waveflow.cli.<name>` when needed."""
 
     def list_commands(self, ctx: typer.Context) -> list[str]:
-        return [name for name in COMMANDS if importlib.util.find_spec(f"waveflow.cli.{name}")]
+        return [*COMMANDS]
 
     def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:
-        if cmd_name not in self.list_commands(ctx):
+        if cmd_name not in COMMANDS:
             return None
         app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
         function = getattr(importlib.import_module(f"waveflow.cli.{cmd_name}"), cmd_name)
-        app.command(cmd_name, context_settings=getattr(function, "context_settings", None))(function)
+        app.command(cmd_name)(function)
         command = get_command(app)
         command.name = cmd_name
         command.short_help = COMMANDS[cmd_name]
@@ -75,13 +76,17 @@ def main() -> None:
     """Run the command; a mistake of the caller's ends in one line on stderr and exit code 2."""
     try:
         app()
-    except (ValueError, FileNotFoundError) as error:
-        print(f"waveflow: {error}", file=sys.stderr)
-        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)
+    except OSError as error:
+        told = error.strerror or str(error)
+        print(f"waveflow: {error.filename}: {told}" if error.filename else f"waveflow: {told}", file=sys.stderr)
+        sys.exit(2)
+    except (ValueError, MissingExtra) as error:
+        print(f"waveflow: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

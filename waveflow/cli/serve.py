@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from waveflow.cli.inputs import DeviceOption, ModelOption, load_vocoder
+from waveflow.extras import MissingExtra
 
 TOKEN_VARIABLE = "WAVEFLOW_TOKEN"
 
@@ -39,8 +40,8 @@ def serve(
     try:
         from waveflow.serve import ServeConfig, create_app
         from waveflow.serve.run import run
-    except ImportError as error:
-        raise ValueError(f"serving needs {error.name}; install the extra: pip install 'waveflow[serve]'") from error
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "fastapi", "serve") from error
 
     config = ServeConfig(
         max_body_bytes=int(max_body_mb * (1 << 20)),

@@ -20,6 +20,7 @@ import torch
 from waveflow.data.cleaning import CleaningConfig, SetAside, clean_file
 from waveflow.data.discovery import Recording
 from waveflow.data.journal import fingerprint, target_of
+from waveflow.extras import require
 
 RUNNERS = ("local", "ray")
 RECORDINGS_PER_TASK = 8
@@ -172,11 +173,8 @@ def _ray_task(out: Path, cleaning: dict[str, Any]) -> Callable[[dict[str, str]],
 
 def _ray(workers: int) -> Any:
     """Ray, started here unless there is one already: in this process, or at RAY_ADDRESS."""
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise ValueError("the runner 'ray' needs Ray Data; install the extra: pip install 'waveflow[ray]'") from error
+    ray = require("ray", "ray")
+    require("ray.data", "ray")
     if not ray.is_initialized():
         here = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers, "include_dashboard": False}
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **here)

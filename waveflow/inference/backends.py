@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from waveflow.inference.deferred import Deferred
-from waveflow.inference.folding import foldable
+from waveflow.inference.folding import foldable, require_foldable
 from waveflow.inference.fuse import fuse
 from waveflow.inference.packed import pack
 from waveflow.inference.planned import PlannedInverse
@@ -60,6 +60,7 @@ def inverse_by(model: MelFlow, backend: str, device: torch.device, dtype: torch.
             return deferred, deferred.backend
         return _choose(model, device, dtype)
     if backend not in ("reference", "compile"):
+        _require(model, backend, device, dtype)
         return _kernels(model, backend, device, dtype), backend
     return _plain(model, dtype, compiled=backend == "compile"), backend
 
@@ -88,12 +89,17 @@ def parity(inverse: Inverse, model: MelFlow, *, n_frames: int = 24) -> float:
 def _choose(model: MelFlow, device: torch.device, dtype: torch.dtype) -> tuple[Inverse, str]:
     for backend in FASTEST.get(device.type, ()):
         try:
+            _require(model, backend, device, dtype)
             _require_proof(backend, device, dtype)
+        except (ValueError, RuntimeError) as reason:
+            _log.info("backend %s passed over: %s", backend, reason)
+            continue
+        try:
             inverse = _kernels(model, backend, device, dtype)
             agreement = parity(inverse, model)
         except Exception as error:
-            # Whatever a compiler or driver raises here, the reference still runs.
-            _log.info("backend %s passed over: %s", backend, error)
+            # Whatever a compiler or driver raises here, the reference still runs; but it is slow, and this no choice.
+            _log.warning("backend %s failed and is passed over: %s: %s", backend, type(error).__name__, error)
             continue
         if agreement >= PARITY[dtype]:
             _log.info("backend: %s (%.0f dB from the reference on this device)", backend, agreement)
@@ -111,7 +117,8 @@ def _require_proof(backend: str, device: torch.device, dtype: torch.dtype) -> No
             raise RuntimeError(reason)
 
 
-def _kernels(model: MelFlow, backend: str, device: torch.device, dtype: torch.dtype) -> Inverse:
+def _require(model: MelFlow, backend: str, device: torch.device, dtype: torch.dtype) -> None:
+    """Refuse kernels that know no such model or precision (ValueError) or cannot run here (RuntimeError)."""
     if dtype not in PARITY:
         raise ValueError(f"backend {backend!r} has no kernels for {dtype}; take one of {[*PARITY]}")
     reason = _no_onednn(device, dtype) if backend == "onednn" else unavailable(backend, device)
@@ -119,6 +126,10 @@ def _kernels(model: MelFlow, backend: str, device: torch.device, dtype: torch.dt
         raise RuntimeError(f"backend {backend!r} was asked for, but {reason}")
     if backend == "cuda" and dtype == torch.float32:
         raise ValueError("backend 'cuda' has no kernels for torch.float32; take float16 or bfloat16, or 'triton'")
+    require_foldable(model)
+
+
+def _kernels(model: MelFlow, backend: str, device: torch.device, dtype: torch.dtype) -> Inverse:
     if backend == "onednn":
         return _on_cpu(model, dtype)
     return PlannedInverse(pack(model, dtype, device), backend)

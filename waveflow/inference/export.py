@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import os
@@ -23,6 +22,7 @@ from torch import Tensor
 from waveflow._version import __version__
 from waveflow.audio.mel import MelSpectrogram
 from waveflow.checkpoints.atomic import atomic_directory
+from waveflow.extras import require
 from waveflow.inference.exported import Graph
 from waveflow.inference.noise import batch_normal
 from waveflow.models import MelFlow, config_to_dict, model_name
@@ -84,14 +84,16 @@ def export(
         One entry a format.
 
     Raises:
-        ValueError: An unknown format, a missing package, a directory of other things, a model that cannot be exported,
-            or audio less than 60 dB like the model's. Nothing is then written.
+        ValueError: An unknown format, a directory of other things, a model that cannot be exported, or audio less than
+            60 dB like the model's. Nothing is then written.
+        MissingExtra: ONNX's packages are not installed.
     """
     for name in formats:
         if name not in FORMATS:
             raise ValueError(f"no format is called {name!r}, expected some of {', '.join(FORMATS)}")
     if "onnx" in formats:
-        _require("onnx", "onnxscript", "onnxruntime")
+        for package in ("onnx", "onnxscript", "onnxruntime"):
+            require(package, "export")
     if "aoti" in formats and not (shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")):
         raise ValueError("format 'aoti' needs a C++ compiler, and there is none; install g++ or leave the format out")
     directory = Path(directory)
@@ -271,12 +273,6 @@ def _speed(run: Run, graph: Graph) -> float:
         run(*inputs)
         times.append(time.perf_counter() - start)
     return round(TIMED_SECONDS / statistics.median(times), 2)
-
-
-def _require(*packages: str) -> None:
-    for package in packages:
-        if importlib.util.find_spec(package) is None:
-            raise ValueError(f"ONNX files need {package}; install the extra: pip install 'waveflow[export]'")
 
 
 @contextmanager

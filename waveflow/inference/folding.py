@@ -127,8 +127,7 @@ def fold(model: MelFlow) -> FoldedFlow:
     Raises:
         ValueError: Another model.
     """
-    if not foldable(model):
-        raise ValueError(f"{type(model).__name__} cannot be folded; WaveGlow and LapGlow can")
+    require_foldable(model)
     fused = fuse(model)
     if isinstance(fused, WaveGlow):
         upsample, chain = fused.upsample, fused.flow.steps[1]
@@ -146,6 +145,16 @@ def fold(model: MelFlow) -> FoldedFlow:
 def foldable(model: MelFlow) -> bool:
     """Whether `fold` knows the model."""
     return isinstance(model, (WaveGlow, LapGlow))
+
+
+def require_foldable(model: MelFlow) -> None:
+    """Refuse a model that `fold` does not know.
+
+    Raises:
+        ValueError: It is one.
+    """
+    if not foldable(model):
+        raise ValueError(f"{type(model).__name__} cannot be folded; WaveGlow and LapGlow can")
 
 
 def upsampling(upsample: MelUpsample) -> Tensor:

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 
 from waveflow.checkpoints import native
+from waveflow.extras import MissingExtra
 from waveflow.inference.vocoder import Vocoder
 from waveflow.models import MelFlow, config_to_dict, model_name
 
 try:
     from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
 except ImportError as error:
-    raise ImportError("waveflow.inference.hub needs huggingface_hub: pip install 'waveflow[hub]'") from error
+    raise MissingExtra("huggingface_hub", "hub") from error
 
 _CARD = """---
 library_name: waveflow

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import warnings
-from types import ModuleType
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from waveflow.audio.resampling import resample
+from waveflow.extras import require
 from waveflow.metrics.errors import UndefinedMetric
 from waveflow.metrics.spectral import check_pair
 
@@ -34,9 +33,9 @@ def pesq(reference: Tensor, synthesis: Tensor, sample_rate: int) -> float:
     Raises:
         ValueError: Shapes do not fit.
         UndefinedMetric: No utterance detected in either, or less than 1/4 s of audio.
-        ImportError: The package `pesq` is not installed.
+        MissingExtra: The package `pesq` is not installed.
     """
-    package = _require("pesq")
+    package = require("pesq", "metrics")
     x, y = (_at_rate(audio, sample_rate, PESQ_RATE) for audio in _one_item(reference, synthesis))
     n_parts = max(1, math.ceil(len(x) / (PESQ_RATE * PESQ_SECONDS)))
     scores, reason = [], ""
@@ -69,9 +68,9 @@ def stoi(reference: Tensor, synthesis: Tensor, sample_rate: int) -> float:
     Raises:
         ValueError: Shapes do not fit.
         UndefinedMetric: Less than 0.4 s of speech, or a silent reference.
-        ImportError: The package `pystoi` is not installed.
+        MissingExtra: The package `pystoi` is not installed.
     """
-    package = _require("pystoi")
+    package = require("pystoi", "metrics")
     x, y = _one_item(reference, synthesis)
     if not x.any():
         raise UndefinedMetric("the reference is silent")
@@ -85,16 +84,6 @@ def stoi(reference: Tensor, synthesis: Tensor, sample_rate: int) -> float:
             return float(package.stoi(x, y, 10000))
         except RuntimeWarning:
             raise too_short from None
-
-
-def _require(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ImportError(
-            f"the package {name} is not installed; install the extra: pip install 'waveflow[metrics]'",
-            name=name,
-        ) from error
 
 
 def _one_item(reference: Tensor, synthesis: Tensor) -> tuple[Tensor, Tensor]:

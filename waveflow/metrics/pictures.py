@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from waveflow.audio.mel import MelConfig, MelSpectrogram
+from waveflow.extras import require
 from waveflow.metrics.spectral import check_pair
 
 if TYPE_CHECKING:
@@ -37,13 +37,12 @@ def save_comparison(
 
     Raises:
         ValueError: The shapes differ, or are not `(T,)`.
-        ImportError: matplotlib is not installed.
+        MissingExtra: matplotlib is not installed.
     """
     check_pair(reference, synthesis)
     if reference.ndim != 1:
         raise ValueError(f"audio has shape {tuple(reference.shape)}, expected (T,); draw the items one by one")
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ImportError("the package matplotlib is not installed; install the extra: pip install 'waveflow[metrics]'")
+    require("matplotlib", "metrics")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
