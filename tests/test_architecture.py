@@ -85,5 +85,7 @@ def test_the_command_answers_help_without_pytorch(arguments):
 def test_every_public_name_is_there():
     assert all(getattr(waveflow, name) for name in waveflow.__all__)
     assert {*waveflow.__all__} <= {*dir(waveflow)}
+    for name in set(LEVEL) - {"cli", "demo", "extras", "serve"}:
+        assert getattr(waveflow, name).__name__ == f"waveflow.{name}"
     with pytest.raises(AttributeError, match="no attribute 'nonesuch'"):
         _ = waveflow.nonesuch

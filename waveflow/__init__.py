@@ -23,8 +23,8 @@ _HOMES = {
     "load": "inference",
 }
 _SUBMODULES = {
-    *("adapters", "audio", "bijections", "checkpoints", "distributions", "inference", "losses", "metrics", "models"),
-    *("nn", "ops", "training"),
+    *("adapters", "audio", "bijections", "checkpoints", "data", "distributions", "inference", "losses", "metrics"),
+    *("models", "nn", "ops", "training"),
 }
 
 

@@ -54,7 +54,7 @@ def main() -> None:
     end = time.perf_counter() + 60 * options.minutes
     machine = setting.ceilings(options.device, small=options.small)
     print(machine, flush=True)
-    rows = earlier(options)
+    rows, path = earlier(options), None
     for name, dtype, backend in itertools.product(options.model, options.dtype, options.backend):
         if name in PEERS and backend not in ("reference", "max-autotune"):
             continue
@@ -87,7 +87,7 @@ def main() -> None:
         gc.collect()
         if options.device.type == "cuda":
             torch.cuda.empty_cache()
-    print(path)
+    print(path or "no row was measured; give more --minutes")
 
 
 def compare(rows: dict[tuple[str, ...], dict[str, Any]]) -> None:

@@ -64,7 +64,7 @@ def test_onnx_gives_what_the_vocoder_gives_at_any_batch_and_length(exported, bat
     mel, seeds = torch.randn(batch, 80, n_frames) - 5, list(range(batch))
     noise = batch_normal(seeds, 0, n_frames * 256)
     inputs = {"mel": mel.numpy(), "noise": noise.numpy(), "sigma": np.array(0.7, dtype=np.float32)}
-    found = session(directory).run(None, inputs)[0]
+    (found,) = session(directory).run(["audio"], inputs)
     assert snr(found, Vocoder(model)(mel, sigma=0.7, seed=seeds)) > 90
 
 
@@ -109,6 +109,7 @@ def test_a_program_from_audio_with_noise_drawn_inside_resynthesises(tmp_path):
     assert min(file.snr for file in files) > 90
     assert min(file.x_real_time for file in files) > 0
     used = {node.op_type for node in onnx.load(tmp_path / "out" / "model.onnx").graph.node}
+    assert json.loads((tmp_path / "out" / "export.json").read_text())["inputs"].keys() == {"recording", "seed", "sigma"}
     assert "STFT" not in used
     assert "RandomNormalLike" not in used
     audio = 0.1 * torch.randn(1, 40 * 256)

@@ -69,8 +69,8 @@ def export(
 ) -> list[Exported]:
     """Write a model for other runtimes, with dynamic batch and length, and prove each file against the model.
 
-    The files take `mel` (or `audio`), `noise` (or `seed`) and `sigma`, as `Graph` says, and give `audio`. Beside them
-    lies `export.json`: the model, its mel contract, inputs, and the proof. ONNX files carry the same as metadata.
+    The files take `mel` (or `recording`), `noise` (or `seed`) and `sigma`, as `Graph` says, and give `audio`. Beside
+    them lies `export.json`: the model, its mel contract, inputs, and the proof. ONNX files carry the same as metadata.
 
     Args:
         model: The model.
@@ -160,7 +160,7 @@ def _program(graph: Graph) -> torch.export.ExportedProgram:
 
 def _facts(graph: Graph, model: MelFlow) -> dict[str, Any]:
     mel = model.mel_config
-    told = {"audio": ["batch", "samples"]} if graph.mel is not None else {"mel": ["batch", mel.n_mels, "frames"]}
+    told = {"recording": ["batch", "samples"]} if graph.mel is not None else {"mel": ["batch", mel.n_mels, "frames"]}
     noise = {"seed": ["batch"]} if graph.draw_noise else {"noise": ["batch", "samples"]}
     return {
         "waveflow_version": __version__,
@@ -189,7 +189,7 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path, facts: dict[s
 
     names = list(facts["inputs"])
     written = torch.onnx.export(
-        program, dynamo=True, input_names=names, output_names=["audio_out"], opset_version=OPSET, verbose=False
+        program, dynamo=True, input_names=names, output_names=["audio"], opset_version=OPSET, verbose=False
     )
     model = written.model_proto
     del model.graph.value_info[:]
