@@ -1,4 +1,5 @@
 import json
+import threading
 
 import pytest
 import torch
@@ -44,6 +45,17 @@ def test_what_was_written_is_plain_json_of_the_device_s_name(folder):
     path = tuning.write("NVIDIA H200", ENTRIES)
     assert path.name == "nvidia-h200.json"
     assert json.loads(path.read_text()) == ENTRIES
+
+
+def test_an_override_is_no_affair_of_other_threads():
+    found = []
+    with tuning.override(lapped_inverse={"BLOCK_T": 7}):
+        asked = threading.Thread(
+            target=lambda: found.append(tuning.configuration("lapped_inverse", CPU, channels=256, size=4, rows=32))
+        )
+        asked.start()
+        asked.join()
+    assert found != [{"BLOCK_T": 7}]
 
 
 def test_an_override_ends_with_its_block():

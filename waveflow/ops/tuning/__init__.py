@@ -5,16 +5,19 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
 FOLDER = Path(__file__).resolve().parent
-_override: dict[str, dict[str, Any]] = {}
-_assumed: list[str] = []
+# Of a context, so that one thread's trials are not another's settings.
+_override: ContextVar[Mapping[str, dict[str, Any]]] = ContextVar("override", default=MappingProxyType({}))
+_assumed: ContextVar[str | None] = ContextVar("assumed", default=None)
 
 
 def configuration(kernel: str, device: torch.device, *, channels: int, size: int, rows: int) -> dict[str, Any]:
@@ -33,8 +36,8 @@ def configuration(kernel: str, device: torch.device, *, channels: int, size: int
     Raises:
         RuntimeError: Neither file has an entry that applies.
     """
-    if kernel in _override:
-        return _override[kernel]
+    if config := _override.get().get(kernel):
+        return config
     for name in _files(device):
         for entry in _read(name).get(kernel, ()):
             fits = entry.get("channels", channels) == channels and entry.get("size", size) == size
@@ -46,23 +49,21 @@ def configuration(kernel: str, device: torch.device, *, channels: int, size: int
 @contextmanager
 def override(**configs: dict[str, Any]) -> Iterator[None]:
     """Take the given settings for the named kernels, whatever the files say: for tuning and tests."""
-    before = dict(_override)
-    _override.update(configs)
+    token = _override.set({**_override.get(), **configs})
     try:
         yield
     finally:
-        _override.clear()
-        _override.update(before)
+        _override.reset(token)
 
 
 @contextmanager
 def assume(generation: str) -> Iterator[None]:
     """Take the defaults of a generation, `sm_80` or `sm_90`, whatever the device: for compiling ahead of time."""
-    _assumed.append(generation)
+    token = _assumed.set(generation)
     try:
         yield
     finally:
-        _assumed.pop()
+        _assumed.reset(token)
 
 
 def slug(device_name: str) -> str:
@@ -83,8 +84,8 @@ def write(device_name: str, entries: dict[str, list[dict[str, Any]]], folder: Pa
 
 
 def _files(device: torch.device) -> list[str]:
-    if _assumed:
-        return _assumed[-1:]
+    if generation := _assumed.get():
+        return [generation]
     if device.type != "cuda":
         return ["sm_90"]
     generation = "sm_90" if torch.cuda.get_device_capability(device) >= (9, 0) else "sm_80"
