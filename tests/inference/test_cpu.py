@@ -8,10 +8,10 @@ import waveflow.inference.cpu as cpu
 import waveflow.inference.cpu_compiled as cpu_compiled
 import waveflow.inference.cpu_plan as cpu_plan
 from waveflow.inference import cpu_region
-from waveflow.inference.backends import bfloat16_products
 from waveflow.inference.cpu import CpuInverse
 from waveflow.inference.cpu_compiled import CompiledInverse
 from waveflow.models import MelContext, build
+from waveflow.ops.processor import bfloat16_products
 
 # Signal to error in decibels: rounding alone gives 120 and 60 on these models.
 ENOUGH = {torch.float32: 100, torch.bfloat16: 45}

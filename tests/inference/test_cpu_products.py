@@ -3,12 +3,12 @@ import pytest
 import torch
 
 from waveflow.inference import cpu_kernels as kernels
-from waveflow.inference.backends import bfloat16_products
 from waveflow.inference.cpu_code import LANES
 from waveflow.inference.cpu_gate import gate_tile
 from waveflow.inference.cpu_kernels import as_array
 from waveflow.inference.cpu_products import PANEL, ROWS, VECTORS, pack, packed_size, product
 from waveflow.inference.toom_cook import toom_cook
+from waveflow.ops.processor import bfloat16_products
 
 HALF = pytest.param(
     torch.bfloat16, marks=pytest.mark.skipif(not bfloat16_products(), reason="this processor multiplies no bfloat16")

@@ -127,6 +127,31 @@ class MelSpectrogram(nn.Module):
             return_complex=True,
         )
 
+    def inverse_spectrum(self, spectrum: Tensor, n_samples: int) -> Tensor:
+        """Inverse STFT under any frame placement: overlap-add over the sum of squared windows, margins cut off.
+
+        Args:
+            spectrum: Complex, `(B, n_fft // 2 + 1, F)`, as `spectrum` has it.
+            n_samples: Of the audio; zeros where no frame reaches.
+
+        Returns:
+            `(B, n_samples)`.
+        """
+        c = self.config
+        left = (c.n_fft - c.win_length) // 2
+        window = functional.pad(self.window.to(spectrum.real.dtype), (left, c.n_fft - c.win_length - left))
+        frames = torch.fft.irfft(spectrum, c.n_fft, dim=-2) * window[:, None]
+        n_frames = spectrum.shape[-1]
+        total = (n_frames - 1) * c.hop_length + c.n_fft
+
+        def fold(columns: Tensor) -> Tensor:
+            return functional.fold(columns, (1, total), (1, c.n_fft), stride=(1, c.hop_length))[:, 0, 0]
+
+        energy = fold(window.square()[None, :, None].expand(1, -1, n_frames))
+        audio = fold(frames) / energy.clamp_min(1e-8)
+        start = c.margins[0]
+        return functional.pad(audio, (0, max(0, start + n_samples - total)))[:, start : start + n_samples]
+
     def extend(self, audio: Tensor) -> Tensor:
         """Put around audio `(..., T)` the samples of `config.margins` that its outermost frames see."""
         left, right = self.config.margins

@@ -16,6 +16,7 @@ from waveflow.inference.packed import pack
 from waveflow.inference.planned import PlannedInverse
 from waveflow.models import MelContext, MelFlow
 from waveflow.ops import recorded, unavailable
+from waveflow.ops.processor import bfloat16_products
 
 BACKENDS = ("auto", "reference", "compile", "triton", "cuda", "onednn")
 Inverse = Callable[[Tensor, MelContext], Tensor]
@@ -159,14 +160,6 @@ def _no_onednn(device: torch.device, dtype: torch.dtype) -> str | None:
     if dtype == torch.bfloat16 and not bfloat16_products():
         return "this processor multiplies no bfloat16 (AVX512-BF16 or AMX); take dtype=torch.float32"
     return None
-
-
-def bfloat16_products() -> bool:
-    """Whether this processor multiplies bfloat16 numbers: without, they are slower than float32."""
-    from llvmlite import binding
-
-    features = binding.get_host_cpu_features()
-    return bool(features.get("avx512bf16") or features.get("amx-bf16"))
 
 
 def _plain(model: MelFlow, dtype: torch.dtype, *, compiled: bool) -> Inverse:

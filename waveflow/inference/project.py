@@ -50,27 +50,7 @@ def project(
             mel = functional.pad(mel, (0, max(0, n_frames - mel.shape[-1])), mode="replicate")[..., :n_frames]
             target = transform.decompress(mel).clamp_min(config.clip)
         gain = (target / own.clamp_min(config.clip)).pow(1 / config.power).clamp(1 / MAX_GAIN, MAX_GAIN)
-        projected = overlap_add(spectrum * (weights.T @ gain + outside), transform, audio.shape[-1])
+        projected = transform.inverse_spectrum(spectrum * (weights.T @ gain + outside), audio.shape[-1])
         audio = projected if previous is None else projected + momentum * (projected - previous)
         previous = projected
     return projected
-
-
-def overlap_add(spectrum: Tensor, transform: MelSpectrogram, n_samples: int) -> Tensor:
-    """Inverse STFT under any frame placement: windowed overlap-add over the sum of squared windows, margins cut off."""
-    config = transform.config
-    left = (config.n_fft - config.win_length) // 2
-    window = transform.window.to(spectrum.real.dtype)
-    window = functional.pad(window, (left, config.n_fft - config.win_length - left))
-    frames = torch.fft.irfft(spectrum, config.n_fft, dim=-2) * window[:, None]
-    n_frames = spectrum.shape[-1]
-    total = (n_frames - 1) * config.hop_length + config.n_fft
-
-    def fold(columns: Tensor) -> Tensor:
-        folded = functional.fold(columns, (1, total), (1, config.n_fft), stride=(1, config.hop_length))
-        return folded[:, 0, 0]
-
-    energy = fold(window.square()[None, :, None].expand(1, -1, n_frames))
-    audio = fold(frames) / energy.clamp_min(1e-8)
-    start = config.margins[0]
-    return functional.pad(audio, (0, max(0, start + n_samples - total)))[:, start : start + n_samples]

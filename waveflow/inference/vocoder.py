@@ -22,9 +22,9 @@ from waveflow.inference.noise import batch_normal, dequantized, seeds_of
 from waveflow.inference.project import project as project_onto
 from waveflow.inference.streaming import Stream
 from waveflow.inference.streaming_flow import StreamedInverse, streamable
-from waveflow.inference.threads import one_thread
 from waveflow.losses import bits_per_sample, log_likelihood
 from waveflow.models import MelContext, MelFlow
+from waveflow.ops.processor import one_thread
 
 CHUNK_SECONDS = 20.0
 

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from waveflow.audio.mel import MelConfig, MelSpectrogram
-from waveflow.inference.project import overlap_add
 
 
 def griffin_lim(
@@ -61,11 +60,11 @@ def griffin_lim(
     # The most samples that still have F frames; centred frames gain one at a whole number of hops.
     n_framed = n_samples - 1 if config.padding == "center" else n_samples
     for _ in range(n_iterations):
-        projected = transform.spectrum(overlap_add(spectrum, transform, n_framed))
+        projected = transform.spectrum(transform.inverse_spectrum(spectrum, n_framed))
         moved = projected - momentum / (1 + momentum) * previous
         spectrum = magnitude * torch.sgn(moved)
         previous = projected
-    return overlap_add(spectrum, transform, n_samples).reshape(*mel.shape[:-2], n_samples)
+    return transform.inverse_spectrum(spectrum, n_samples).reshape(*mel.shape[:-2], n_samples)
 
 
 def _invert_filterbank(filterbank: Tensor, linear: Tensor, n_steps: int) -> Tensor:

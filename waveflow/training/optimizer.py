@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from waveflow.bijections.base import Bijection
-from waveflow.inference.backends import bfloat16_products
+from waveflow.ops.processor import bfloat16_products
 from waveflow.training.config import OptimizerConfig
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)

@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from waveflow.inference.threads import one_thread
 from waveflow.models import LapGlow, MelFlow
+from waveflow.ops.processor import one_thread
 
 Steps = tuple[Callable[..., tuple[Tensor, Tensor]], Callable[..., Tensor]]
 """`couple` and `uncouple`, compiled or not."""

@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 
-from waveflow.inference.threads import one_thread
+from waveflow.ops.processor import one_thread
 
 
 @pytest.fixture(autouse=True)
