@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -23,6 +23,13 @@ class MelContext(NamedTuple):
     lengths: Tensor | None = None
 
 
+class MelFlowConfig(Protocol):
+    """What the config of every vocoder has: the mel contract, and the standard deviation of the latent it draws."""
+
+    mel: MelConfig
+    sigma: float
+
+
 class MelFlow(Bijection):
     """A flow between waveforms and noise, told the mel: the base of all vocoders.
 
@@ -36,7 +43,7 @@ class MelFlow(Bijection):
         frames_ahead: Mel frames beyond the end of the audio that still reach its features, where they are given.
     """
 
-    config: object
+    config: MelFlowConfig
     n_group: int
     flow: Chain
     frames_ahead: int = 0
