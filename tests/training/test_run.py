@@ -1,10 +1,13 @@
+import copy
+
+import pytest
 import torch
 
 from waveflow.audio.mel import MelConfig
 from waveflow.bijections import ActNorm, Chain
 from waveflow.models import LapGlow, LapGlowConfig
 from waveflow.training.batches import segments
-from waveflow.training.run import initialize
+from waveflow.training.run import Run, build_model, initialize
 
 
 class NormedLapGlow(LapGlow):
@@ -35,3 +38,22 @@ def test_act_norm_that_was_initialised_stays(small):
     before = model.flow.steps[1].scale.clone()
     initialize(model, segments(small(), model), 4)
     assert torch.equal(model.flow.steps[1].scale, before)
+
+
+NEW_SETTINGS = {"betas": [0.8, 0.9], "eps": 1e-6, "weight_decay": 0.2, "muon_scale": 3.0, "muon_decay": 0.3}
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_a_run_goes_on_with_the_new_settings_of_its_optimizer(small, name):
+    def start(**settings):
+        config = small(optimizer={"name": name, **settings})
+        return Run.start(config, build_model(config), torch.device("cpu"))
+
+    old, run, fresh = start(), start(**NEW_SETTINGS), start(**NEW_SETTINGS)
+    changes = run.restore(copy.deepcopy(old.state()))
+    assert {change.split(":")[0] for change in changes} == {f"optimizer.{key}" for key in NEW_SETTINGS}
+    groups, expected = (
+        [{key: value for key, value in group.items() if key != "params"} for group in one.optimizer.param_groups]
+        for one in (run, fresh)
+    )
+    assert groups == expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,10 @@ from waveflow.training.config import OptimizerConfig
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+ADAMW = {"betas": "betas", "eps": "eps", "weight_decay": "weight_decay"}
+"""Settings of `OptimizerConfig` by their names in a group of parameters; the rate is the schedule's."""
+MUON = {"muon_scale": "scale", "muon_decay": "decay"}
+"""The same for Muon's own group."""
 
 
 class Muon(torch.optim.AdamW):
@@ -98,15 +103,27 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig, *, fused: bool = F
     `lr` of every group is what a schedule sets, the same for all.
     """
     trained = [weight for weight in model.parameters() if weight.requires_grad]
-    adamw = {"betas": tuple(config.betas), "eps": config.eps, "weight_decay": config.weight_decay, "fused": fused}
+    adamw = {**_settings(config, ADAMW), "fused": fused}
     if config.name == "adamw":
         return torch.optim.AdamW(trained, config.lr, **adamw)
     matrices = [weight for weight in network_matrices(model) if weight.requires_grad]
     taken = {id(weight) for weight in matrices}
     others = [weight for weight in trained if id(weight) not in taken]
     tallest = getattr(getattr(model, "config", None), "n_channels", None)
-    muon = {"scale": config.muon_scale, "decay": config.muon_decay, "tallest": tallest}
-    return Muon(others, matrices, config.lr, **muon, **adamw)
+    return Muon(others, matrices, config.lr, tallest=tallest, **_settings(config, MUON), **adamw)
+
+
+def refresh(optimizer: torch.optim.Optimizer, config: OptimizerConfig) -> None:
+    """Give an optimizer of `make_optimizer` the settings of a config, in place of those of a state it has loaded."""
+    for group in optimizer.param_groups:
+        group |= _settings(config, ADAMW)
+    if isinstance(optimizer, Muon):
+        optimizer.param_groups[1] |= _settings(config, MUON)
+
+
+def _settings(config: OptimizerConfig, names: dict[str, str]) -> dict[str, Any]:
+    values = {key: getattr(config, name) for name, key in names.items()}
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
 def network_matrices(model: nn.Module) -> Iterator[nn.Parameter]:

@@ -19,7 +19,7 @@ from waveflow.training.ema import WeightAverage
 from waveflow.training.errors import TrainingError
 from waveflow.training.gradients import is_usual
 from waveflow.training.objective import Objective
-from waveflow.training.optimizer import make_optimizer
+from waveflow.training.optimizer import make_optimizer, refresh
 from waveflow.training.passes import steps_for
 from waveflow.training.reversible import make_reversible
 from waveflow.training.schedule import rate_factor
@@ -195,8 +195,7 @@ class Run:
         self.average.model.load_state_dict(state["average"])
         self.average.n_updates = state["n_updates"]
         self.optimizer.load_state_dict(state["optimizer"])
-        for group in self.optimizer.param_groups:
-            group |= {name: getattr(self.config.optimizer, name) for name in ("betas", "eps", "weight_decay")}
+        refresh(self.optimizer, self.config.optimizer)
         for name in ("step", "usual_norm", "best_loss", "best_bits", "stale", "figures", "first"):
             setattr(self, name, state[name])
         return _changes(state["config"], self.config.to_dict())
