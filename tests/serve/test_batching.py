@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from waveflow.inference import Vocoder
+from waveflow.serve import ServeConfig
 from waveflow.serve.batching import Stopped, Utterance, Worker
+from waveflow.serve.service import Service
 
 from .test_vocode import same
 
@@ -83,7 +85,7 @@ def test_one_that_fails_does_not_take_the_others_with_it(working, vocoder, mel):
         bad.result(SOON)
 
 
-def test_a_batch_that_is_too_much_for_the_memory_is_computed_one_by_one(working, vocoder, mel, monkeypatch):
+def test_a_batch_that_is_too_much_for_the_memory_is_computed_one_by_one_and_told_of(vocoder, mel, monkeypatch, caplog):
     original = Vocoder.synthesize
 
     def scarce(self, mel, *arguments):
@@ -92,11 +94,17 @@ def test_a_batch_that_is_too_much_for_the_memory_is_computed_one_by_one(working,
         return original(self, mel, *arguments)
 
     monkeypatch.setattr(Vocoder, "synthesize", scarce)
-    worker, go, _ = working()
-    futures = [worker.submit(Utterance(mel, seed)) for seed in range(2)]
-    go.set()
+    service = Service(vocoder, ServeConfig(batch_window_ms=500))
+    service.start()
+    assert "waveflow_batches_split_total 0.0" in service.metrics.text().decode()
+    futures = [service.worker.submit(Utterance(mel, seed)) for seed in range(2)]
     for seed, future in enumerate(futures):
         same(future.result(SOON), vocoder(mel, seed=seed))
+    service.stop()
+    assert "waveflow_batches_split_total 1.0" in service.metrics.text().decode()
+    (record,) = caplog.records
+    assert "a batch of 2 utterances failed" in record.message
+    assert record.exc_info[0] is torch.OutOfMemoryError
 
 
 def test_what_is_left_when_the_worker_stops_is_told_so(vocoder, mel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -14,6 +15,8 @@ import torch
 from torch import Tensor
 
 from waveflow.inference import Vocoder, project
+
+_log = logging.getLogger(__name__)
 
 
 class Stopped(RuntimeError):
@@ -50,6 +53,7 @@ class Worker:
         window: Seconds to wait for company.
         max_frames: Frames of a batch, padding included.
         on_batch: Called with each batch's number of utterances, real frames and seconds taken.
+        on_split: Called when a batch has failed and is computed one by one.
     """
 
     def __init__(
@@ -59,9 +63,10 @@ class Worker:
         window: float,
         max_frames: int,
         on_batch: Callable[[int, int, float], None] = lambda *_: None,
+        on_split: Callable[[], None] = lambda: None,
     ) -> None:
         self.vocoder = vocoder
-        self._window, self._max_frames, self._on_batch = window, max_frames, on_batch
+        self._window, self._max_frames, self._on_batch, self._on_split = window, max_frames, on_batch, on_split
         self._jobs: deque[_Job] = deque()
         self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._changed = threading.Condition()
@@ -160,6 +165,8 @@ class Worker:
             found = self._together([job.utterance for job in batch]) if len(batch) > 1 else None
         except Exception:
             # One of them, or their number, is too much: the others still get theirs.
+            _log.warning("a batch of %d utterances failed and is computed one by one", len(batch), exc_info=True)
+            self._on_split()
             found = None
         for i, job in enumerate(batch):
             _finish(job.future, lambda i=i, job=job: self._alone(job.utterance) if found is None else found[i])

@@ -41,6 +41,9 @@ class Metrics:
             buckets=(1, 2, 4, 8, 16, 32, 64),
             registry=registry,
         )
+        self.splits = Counter(
+            "waveflow_batches_split_total", "Batches that failed and were computed one by one.", registry=registry
+        )
         self.batch_seconds = Counter("waveflow_compute_seconds_total", "Time spent on batches.", registry=registry)
         self.frames = Counter("waveflow_frames_total", "Mel frames of the batches.", registry=registry)
         self.audio = Counter("waveflow_audio_seconds_total", "Audio sent.", registry=registry)

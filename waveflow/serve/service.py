@@ -59,6 +59,7 @@ class Service:
             window=config.batch_window_ms / 1000,
             max_frames=config.max_batch_frames,
             on_batch=self.metrics.on_batch,
+            on_split=self.metrics.splits.inc,
         )
         self.gate = Gate(config, self.metrics)
         self._coders = ThreadPoolExecutor(CODING_THREADS, "waveflow-coder")
