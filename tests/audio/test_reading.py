@@ -161,6 +161,7 @@ def test_bad_file_is_named_with_the_reason(tmp_path, name, reason):
     with pytest.raises(io.AudioError, match=reason) as error:
         io.read(tmp_path / name)
     assert str(tmp_path / name) in str(error.value)
+    assert isinstance(error.value, io.EmptyAudioError) == (name in ("empty.wav", "no_samples.wav"))
     with pytest.raises(io.AudioError, match=reason):
         list(io.read_blocks(tmp_path / name, 1000, 16000))
 

@@ -104,6 +104,15 @@ def test_lengths_have_limits(tmp_path, changes, reason):
         clean_file(CLIP, tmp_path / "a.flac", CleaningConfig(**changes))
 
 
+@pytest.mark.parametrize(("content", "reason"), [(b"", "empty"), (b"text", "unreadable")])
+@pytest.mark.parametrize("name", ["a.wav", "no samples.wav"])
+def test_a_file_is_empty_or_unreadable_whatever_its_name_says(tmp_path, name, content, reason):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SetAside) as error:
+        clean_file(tmp_path / name, tmp_path / "a.flac", CleaningConfig())
+    assert error.value.reason == reason
+
+
 def test_length_counts_after_trimming(tmp_path):
     audio = torch.zeros(3 * RATE)
     audio[RATE : RATE + 2000] = 0.5 * torch.randn(2000).clamp(-1, 1)

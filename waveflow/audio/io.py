@@ -1,6 +1,6 @@
 """Sound files in and out: any format, rate and channel count to float tensors, and back."""
 
-from waveflow.audio.reading import SUFFIXES, AudioError, AudioInfo, info, read, read_blocks
+from waveflow.audio.reading import SUFFIXES, AudioError, AudioInfo, EmptyAudioError, info, read, read_blocks
 from waveflow.audio.resampling import resample
 from waveflow.audio.writing import replacing, write, writer
 
@@ -8,6 +8,7 @@ __all__ = [
     "SUFFIXES",
     "AudioError",
     "AudioInfo",
+    "EmptyAudioError",
     "info",
     "read",
     "read_blocks",

@@ -33,6 +33,10 @@ class AudioError(ValueError):
     """A sound file that cannot be read, or audio that cannot be written; the message names the file."""
 
 
+class EmptyAudioError(AudioError):
+    """A sound file without bytes or without samples."""
+
+
 @dataclass(frozen=True)
 class AudioInfo:
     """What the header of a sound file says: Hz, samples in each channel, channels, libsndfile's subtype."""
@@ -52,7 +56,7 @@ def info(source: File) -> AudioInfo:
     """Read the header of a sound file.
 
     Raises:
-        AudioError: Missing, empty, or no sound file.
+        AudioError: Missing, empty (`EmptyAudioError`), or no sound file.
     """
     with _opened(source) as file:
         return AudioInfo(file.samplerate, file.frames, file.channels, file.subtype)
@@ -71,7 +75,7 @@ def read(source: File, sample_rate: int | None = None, mono: bool = True) -> tup
         float32 audio, full scale ±1, shape `(T,)`, or `(channels, T)` where `mono` is false; its rate in Hz.
 
     Raises:
-        AudioError: Missing, empty, without samples, no sound file, damaged, or with NaN samples.
+        AudioError: Missing, empty or without samples (`EmptyAudioError`), no sound file, damaged, or with NaN samples.
     """
     with _opened(source) as file:
         audio = torch.cat(list(_pieces(file, mono, name_of(source))), dim=-1)
@@ -135,7 +139,7 @@ def _pieces(file: soundfile.SoundFile, mono: bool, name: str) -> Iterator[Tensor
             raise AudioError(f"{name} has {bad} NaN or infinite samples; write it anew")
         yield torch.from_numpy(data.mean(axis=1) if mono else np.ascontiguousarray(data.T))
     if not found:
-        raise AudioError(f"{name} has the header of a sound file but no samples; leave it out")
+        raise EmptyAudioError(f"{name} has the header of a sound file but no samples; leave it out")
 
 
 @contextmanager
@@ -155,7 +159,7 @@ def _opened(source: File) -> Iterator[soundfile.SoundFile]:
         handle = io.BytesIO(source.read())
         head = handle.getbuffer()[:512].tobytes()
     if not head:
-        raise AudioError(f"{name} is empty (0 bytes)")
+        raise EmptyAudioError(f"{name} is empty (0 bytes)")
     try:
         file = soundfile.SoundFile(handle)
     except (soundfile.LibsndfileError, TypeError) as error:

@@ -12,7 +12,7 @@ import torchaudio
 from torch import Tensor
 from torch.nn import functional
 
-from waveflow.audio.io import AudioError, info, read_blocks, write
+from waveflow.audio.io import AudioError, EmptyAudioError, info, read_blocks, write
 from waveflow.audio.resampling import resample_pieces
 
 BLOCK = 1 << 20
@@ -104,8 +104,7 @@ def clean_file(source: Path, target: Path, config: CleaningConfig) -> Cleaned:
         clipping = _Clipping()
         audio = torch.cat(list(_mono(source, header.sample_rate, config.sample_rate, clipping)))
     except AudioError as error:
-        empty = "no samples" in str(error) or "is empty" in str(error)
-        raise SetAside("empty" if empty else "unreadable", str(error)) from error
+        raise SetAside("empty" if isinstance(error, EmptyAudioError) else "unreadable", str(error)) from error
     notes = []
     if header.sample_rate < config.sample_rate:
         notes.append("upsampled")
