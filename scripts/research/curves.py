@@ -4,9 +4,9 @@
     python scripts/research/curves.py draw docs/research/lapglow-curves.png
 
 `collect` takes the validations out of the logs of runs into `benchmarks/research_lapglow_curves.jsonl`, beside those of
-other runs that are there. `draw` draws
-them, and prints for each model how figures at the ends of its schedules change per doubling of its core minutes. A run
-called `NAME+` went on from the end of the run NAME; its minutes count from there.
+other runs that are there. `draw` draws them, and prints for each model how figures at the ends of its schedules change
+per doubling of its core minutes. A run called `NAME+` went on from the end of the run NAME; its minutes count from
+there.
 """
 
 from __future__ import annotations

@@ -100,10 +100,9 @@ class _MelDataset(ItemDataset):
 class SegmentDataset(_MelDataset):
     """Random segments of a corpus, numbered without end; item `k` is the same in every process and every run.
 
-    `len` is the number of items of an epoch, so items `len` to `2 * len` are the second epoch. A segment's
-    mel is that of the whole recording, cut: at its edges the frames see the samples before and after.
-        Recordings shorter
-    than a segment are not used; `left_out` has their ids.
+    `len` is the number of items of an epoch, so items `len` to `2 * len` are the second epoch. A segment's mel is
+    that of the whole recording, cut: at its edges the frames see the samples before and after. Recordings shorter than
+    a segment are not used; `left_out` has their ids.
 
     Args:
         manifest: The corpus, its folder, or its file.

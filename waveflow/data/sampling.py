@@ -10,11 +10,10 @@ from torch.utils.data import Sampler
 class SegmentSampling:
     """Deal a corpus into random segments, evenly, and for ever.
 
-    The recordings are laid end to end on a line, each as long as its weight. An epoch cuts the line into as
-    many equal pieces as the corpus has segments, draws one point in each piece, and shuffles the points: so
-        every part
-    of the corpus comes about as often as its weight says, in every epoch. Item `k` is point `k %
-    epoch_length` of epoch `k // epoch_length`, and depends on nothing else but the seed.
+    The recordings are laid end to end on a line, each as long as its weight. An epoch cuts the line into as many equal
+    pieces as the corpus has segments, draws one point in each piece, and shuffles the points: so every part of the
+    corpus comes about as often as its weight says, in every epoch. Item `k` is point `k % epoch_length` of epoch
+    `k // epoch_length`, and depends on nothing else but the seed.
 
     Args:
         lengths: Samples of each recording, each at least `segment`.

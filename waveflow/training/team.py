@@ -27,7 +27,7 @@ class Team:
         device: Where this process computes.
         rank: Number of this process, from 0; process 0 writes.
         size: Number of processes.
-        control: Group for words among the processors' hosts, which never waits for a device; None when alone.
+        control: Process group (gloo) for messages between hosts, which never wait for a device; None when alone.
     """
 
     device: torch.device
