@@ -1,4 +1,6 @@
 import http.server
+import importlib.util
+import sys
 import threading
 import warnings
 from functools import partial
@@ -7,6 +9,7 @@ import pytest
 import torch
 
 from waveflow.audio.mel import MelConfig
+from waveflow.data import shard_store
 from waveflow.data.dataset import SegmentDataset
 from waveflow.data.shards import ShardList, write_shards
 from waveflow.data.streaming import ShardDataset
@@ -183,3 +186,14 @@ def test_nothing_is_reported_where_nothing_is_damaged(shards):
         warnings.simplefilter("error")
         stream = dataset(shards)
         assert [stream[k].audio.shape for k in range(4)] == [(SEGMENT,)] * 4
+
+
+def test_a_system_without_locks_reads_shards_from_a_folder_only(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "fcntl", None)
+        spec = importlib.util.spec_from_file_location("without_locks", shard_store.__file__)
+        without = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(without)
+    assert without.store_of(tmp_path, None, None, 2).folder == tmp_path
+    with pytest.raises(ValueError, match=r"give data\.source=FOLDER"):
+        without.store_of(tmp_path, "https://example.org/shards", tmp_path, 2)

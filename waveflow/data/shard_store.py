@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -14,6 +13,11 @@ from pathlib import Path
 from typing import Protocol
 
 from waveflow.data.shards import Shard
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 ATTEMPTS = 3
 TIMEOUT = 60.0
@@ -118,13 +122,18 @@ def store_of(lists: Path, source: str | None, cache: str | Path | None, keep: in
     """The store of a source: a folder, an http(s) address, or None for the folder of the lists.
 
     Raises:
-        ValueError: An address without a cache, or a folder that is not there.
+        ValueError: An address without a cache, or where files cannot be locked; or a folder that is not there.
     """
     if source is None:
         return Folder(lists)
     if source.startswith(("http://", "https://")):
         if cache is None:
             raise ValueError(f"the shards at {source} need a folder to be kept in; give data.cache=FOLDER")
+        if fcntl is None:
+            raise ValueError(
+                f"the shards at {source} are fetched only where POSIX can lock their files; get them yourself and give "
+                "data.source=FOLDER"
+            )
         return Address(source, Path(cache), keep)
     if not Path(source).is_dir():
         raise ValueError(f"the folder of the shards, {source}, does not exist; give a folder or an http(s) address")
@@ -143,7 +152,7 @@ def _download(address: str, part: Path, sha256: str) -> None:
 
 
 def _age(path: Path) -> float:
-    """Seconds since a file was made; one that is gone is oldest."""
+    """What files sort by, newest first; one that is gone comes last."""
     try:
         return -path.stat().st_mtime
     except OSError:
