@@ -79,7 +79,7 @@ def interrupt_after(steps: int, patch: pytest.MonkeyPatch, number: int = signal.
     """Let this process send itself a signal after so many steps of a run."""
     apply = Run.apply_gradients
 
-    def and_then(self: Run) -> torch.Tensor:
+    def and_then(self: Run) -> float:
         norm = apply(self)
         if self.step == steps:
             os.kill(os.getpid(), number)

@@ -82,25 +82,21 @@ def train(config: TrainConfig, console: Console | None = None) -> Outcome:
                 parts = next(stream)
                 n_samples, interrupted = team.sum(sum(part.audio.numel() for part in parts), interruption.noted)
                 if interrupted:
-                    meter.check()
                     keeper.save()
                     report.say(f"interrupted after {run.step} of {plan.steps} steps; the same command goes on")
                     return Outcome("interrupted", run.step, run.best_bits, None)
 
                 torch.manual_seed(seed_of(plan.seed, run.step, team.rank))
                 sums = add_gradients(objective, parts, n_samples, config, team)
-                norm = run.apply_gradients()
-                meter.add(sums, n_samples, norm)
+                meter.add(sums, n_samples, run.apply_gradients())
 
                 done = run.step == plan.steps
                 validates = run.step % plan.validate_every == 0 or done
                 if run.step % plan.log_every == 0 or done:
                     meter.report()
                 if validates:
-                    meter.check()
                     keeper.judge(validate(run, clips, report, team))
                 if validates or run.step % plan.save_every == 0:
-                    meter.check()
                     keeper.save(run.figures["bits"] if validates else None)
                     report.restart_clock(run.step)
             reason = "no improvement" if run.is_stale else "finished"

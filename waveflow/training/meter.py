@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,10 @@ from waveflow.training.team import Team
 
 
 class Meter:
-    """Figures of the steps since the last report, kept on the device, so that a GPU is never waited for in between.
+    """Figures of the steps since the last report.
+
+    Likelihood and distance stay on the device until then; the gradient's norm has been waited for, for it decides
+    whether the step is taken.
 
     Args:
         run: Whose steps are measured.
@@ -32,46 +36,35 @@ class Meter:
     def _restart(self) -> None:
         self.sums = torch.zeros(2, dtype=torch.float64, device=self.team.device)
         self.n_samples = 0.0
-        self.norms: list[Tensor] = []
-        self.n_checked = 0
+        self.norms: list[float] = []
 
-    def add(self, sums: Tensor, n_samples: float, norm: Tensor) -> None:
-        """Take in a step: likelihood and distance summed over this process `(2,)`, samples of all, gradient's norm."""
-        self.sums += sums
-        self.n_samples += n_samples
-        self.norms.append(norm)
-        if self.team.device.type == "cpu":
-            self.check()
+    def add(self, sums: Tensor, n_samples: float, norm: float) -> None:
+        """Take in a step: likelihood and distance summed over this process `(2,)`, samples of all, gradient's norm.
 
-    def check(self) -> None:
-        """Stop the run where a gradient was not finite; called before anything is saved or validated.
-
-        The norm is that of the whole batch, so that all processes stop.
+        The norm is that of the whole batch, so that all processes stop where it is not finite.
 
         Raises:
-            TrainingError: Names the step and the last good checkpoint.
+            TrainingError: It is not; names the step and the last good checkpoint.
         """
-        since = self.norms[self.n_checked :]
-        for k, norm in enumerate(since):
-            if torch.isfinite(norm):
-                continue
+        if not math.isfinite(norm):
             good = self.newest()
             remedy = f"lower optimizer.lr (now {self.run.config.optimizer.lr:g}) or another train.seed"
             raise TrainingError(
-                f"the gradient of step {self.run.step - len(since) + k + 1} is not finite, and training stopped; "
+                f"the gradient of step {self.run.step} is not finite, and training stopped; "
                 + (f"the last good checkpoint is {good}: go on from it with a {remedy}" if good else f"try a {remedy}")
             )
-        self.n_checked = len(self.norms)
+        self.sums += sums
+        self.n_samples += n_samples
+        self.norms.append(norm)
 
     def report(self) -> None:
         """Report the means since the last time."""
-        self.check()
         run, n_steps = self.run, len(self.norms)
         likelihood, distance = self.team.sum(*self.sums.tolist())
         figures = {"nats": likelihood / self.n_samples}
         if n := n_chosen(run.config):
             figures["spectral"] = distance / (n * n_steps)
-        figures["grad_norm"] = float(self.norms[-1])
+        figures["grad_norm"] = self.norms[-1]
         figures["lr"] = run.optimizer.param_groups[0]["lr"]
         figures["steps_per_s"] = rate = self.to.rate(run.step)
         figures["audio_s_per_s"] = rate * self.n_samples / n_steps / run.model.mel_config.sample_rate

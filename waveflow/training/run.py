@@ -105,15 +105,15 @@ class Run:
         """The weights that train."""
         return [weight for group in self.optimizer.param_groups for weight in group["params"]]
 
-    def apply_gradients(self) -> torch.Tensor:
+    def apply_gradients(self) -> float:
         """Clip the gradient, take a step at the scheduled rate, average the weights; the norm before clipping."""
         config = self.config
-        norm = nn.utils.clip_grad_norm_(self.parameters, config.optimizer.clip or float("inf"))
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, config.optimizer.clip or float("inf")))
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
         watched = config.optimizer.unusual and self.step > config.schedule.warmup
         times = config.optimizer.unusual if watched else math.inf
-        usual, self.usual_norm = is_usual(float(norm), self.usual_norm, self.step, times)
+        usual, self.usual_norm = is_usual(norm, self.usual_norm, self.step, times)
         if usual:
             self.optimizer.step()
             self.average.update(self.model)
