@@ -65,10 +65,16 @@ def waveglow_loss(z: Tensor, log_det: Tensor, sigma: float = 1.0) -> Tensor:
     return (z.square().sum() / (2 * sigma**2) - log_det.sum()) / z.numel()
 
 
-def dequantize(audio: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Add uniform noise of one 16-bit step, so that the density of quantized audio is bounded (arXiv:1511.01844)."""
-    noise = torch.rand(audio.shape, generator=generator, dtype=audio.dtype, device=audio.device)
-    return audio + QUANTIZATION * (noise - 0.5)
+def dequantize(audio: Tensor, uniform: Tensor | torch.Generator | None = None) -> Tensor:
+    """Add uniform noise of one 16-bit step, so that the density of quantized audio is bounded (arXiv:1511.01844).
+
+    Args:
+        audio: Full scale ±1, any shape.
+        uniform: Noise from 0 to 1 that fits the audio, or what to draw it with; PyTorch's own generator unless given.
+    """
+    if not isinstance(uniform, Tensor):
+        uniform = torch.rand(audio.shape, generator=uniform, dtype=audio.dtype, device=audio.device)
+    return audio + QUANTIZATION * (uniform - 0.5)
 
 
 class SpectralLoss(nn.Module):

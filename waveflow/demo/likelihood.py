@@ -10,8 +10,7 @@ from torch import Tensor
 from waveflow.bijections import AffineCoupling, Chain, ConditionalScale, EarlyOutputs
 from waveflow.bijections.base import Bijection
 from waveflow.inference import Vocoder
-from waveflow.inference.noise import batch_normal
-from waveflow.losses import QUANTIZATION
+from waveflow.inference.noise import dequantized
 from waveflow.nn.context import Context
 
 
@@ -36,10 +35,9 @@ def nats_over_time(vocoder: Vocoder, audio: Tensor) -> Tensor:
     """
     model, hop = vocoder.model, vocoder.config.mel.hop_length
     n_frames = len(audio) // hop
-    audio = audio.to(vocoder.device)[: n_frames * hop]
-    noise = batch_normal([0], 0, len(audio), device=vocoder.device)
-    x = audio[None] + QUANTIZATION * (torch.special.ndtr(noise) - 0.5)
-    told = model._told(x, vocoder.mel(audio[None]))
+    audio = audio.to(vocoder.device)[None, : n_frames * hop]
+    x = dequantized(audio)
+    told = model._told(x, vocoder.mel(audio))
     z, nats = _through(model.flow, x, told)
     latent = model._to_samples(z, told).view(n_frames, hop)
     prior = -0.5 * (latent.square() + math.log(2 * math.pi)).sum(1)

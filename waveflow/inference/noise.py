@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from waveflow.losses import QUANTIZATION
+from waveflow.losses import dequantize
 from waveflow.ops.keyed_normal import keyed_normal
 from waveflow.ops.keyed_normal.reference import box_muller, normal, philox
 
@@ -60,7 +60,7 @@ def dequantized(audio: Tensor) -> Tensor:
     """Audio `(B, T)` with uniform noise of one 16-bit step, keyed by position and so the same at every call."""
     keyed = batch_normal([0], 0, audio.shape[1], device=audio.device)
     # The normal distribution function turns keyed normal noise into uniform noise.
-    return audio + QUANTIZATION * (torch.special.ndtr(keyed) - 0.5)
+    return dequantize(audio, torch.special.ndtr(keyed))
 
 
 def _normal_on_cpu(seed: int, start: int, n: int) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from waveflow.audio.mel import MelSpectrogram
-from waveflow.losses import QUANTIZATION, SpectralLoss, log_likelihood
+from waveflow.losses import SpectralLoss, dequantize, log_likelihood
 from waveflow.models import MelContext, MelFlow
 from waveflow.training.passes import Passes, Steps
 
@@ -67,7 +67,7 @@ class Objective(nn.Module):
             Log-likelihood summed over the items, nats; spectral distance summed over the chosen ones, 0 without any.
             Sums, so that a batch may be taken in parts.
         """
-        noisy = part.audio + QUANTIZATION * (part.uniform - 0.5)
+        noisy = dequantize(part.audio, part.uniform)
         z, log_det, synthesis = (self._own if self.steps is None else self._arranged)(noisy, part)
         likelihood = log_likelihood(z, log_det).sum()
         if synthesis is None:

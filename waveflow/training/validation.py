@@ -9,7 +9,7 @@ from torch import Tensor
 
 from waveflow.audio.mel import MelSpectrogram
 from waveflow.data.dataset import Item, UtteranceDataset
-from waveflow.losses import QUANTIZATION, bits_per_sample, log_likelihood
+from waveflow.losses import bits_per_sample, dequantize, log_likelihood
 from waveflow.models import MelFlow
 from waveflow.training.config import TrainConfig, n_chosen
 from waveflow.training.errors import TrainingError
@@ -74,8 +74,8 @@ def score(run: Run, clips: UtteranceDataset, team: Team) -> dict[str, float]:
     for index in range(team.rank, len(clips), team.size):
         audio, mel = _fitting(model, clips[index], team)
         generator = torch.Generator().manual_seed(index)
-        noise = torch.rand(audio.shape, generator=generator) - 0.5
-        nats += float(log_likelihood(*model(audio + QUANTIZATION * noise.to(team.device), mel)))
+        uniform = torch.rand(audio.shape, generator=generator).to(team.device)
+        nats += float(log_likelihood(*model(dequantize(audio, uniform), mel)))
         samples += audio.shape[1]
         if sounds:
             latent = run.objective.sigma * torch.randn(audio.shape, generator=generator)
