@@ -7,8 +7,9 @@ import soundfile
 import torch
 
 from waveflow.audio.mel import MelConfig, MelSpectrogram
+from waveflow.audio.quantizing import pcm
 from waveflow.audio.resampling import resample
-from waveflow.inference.streaming_input import MelInput, pcm, wav_header
+from waveflow.inference.streaming_input import MelInput, wav_header
 
 TRANSFORM = MelSpectrogram(MelConfig())
 

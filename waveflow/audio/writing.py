@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from waveflow.audio.quantizing import quantize
 from waveflow.audio.reading import AudioError, File, name_of
 from waveflow.audio.replacing import replacing
 
@@ -146,8 +147,6 @@ def _checked(audio: Any, n_channels: int, name: str) -> Tensor:
 def _quantized(samples: Tensor, subtype: str) -> np.ndarray:
     if subtype == "FLOAT":
         return samples.float().numpy()
-    full = 1 << (_BITS[subtype] - 1)
-    values = (samples.double() * full).round().clamp(-full, full - 1)
-    if subtype == "PCM_16":
-        return values.to(torch.int16).numpy()
-    return (values.to(torch.int32) << 8).numpy()  # libsndfile takes the upper 24 bits
+    values = quantize(samples, _BITS[subtype])
+    # libsndfile takes the upper 24 bits
+    return (values << 8 if subtype == "PCM_24" else values).numpy()

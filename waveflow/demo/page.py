@@ -11,10 +11,10 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import gradio as gr
-import numpy as np
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from waveflow.audio.quantizing import quantize
 from waveflow.demo.resynthesis import MAX_SECONDS, keeper, prepare, resynthesise
 from waveflow.inference import Vocoder
 
@@ -60,8 +60,7 @@ def build(models: Sequence[str], load: Callable[[str], Vocoder]) -> gr.Blocks:
             found = resynthesise(vocoder, audio, **how)
         except ValueError as error:
             raise gr.Error(f"{error}", print_exception=False) from error
-        pcm = np.round(found.audio * 32767).astype(np.int16)
-        return (found.sample_rate, pcm), found.summary, *found.spectrograms, found.likelihood
+        return (found.sample_rate, quantize(found.audio).numpy()), found.summary, *found.spectrograms, found.likelihood
 
     with gr.Blocks(title="waveflow", analytics_enabled=False, delete_cache=(600, 600)) as page:
         gr.Markdown(INTRODUCTION)

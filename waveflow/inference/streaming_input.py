@@ -179,20 +179,6 @@ def _decoded(data: bytes, code: int, width: int) -> np.ndarray:
     return (np.frombuffer(data, f"<i{width}") / 2 ** (8 * width - 1)).astype(np.float32)
 
 
-def pcm(audio: Tensor) -> bytes:
-    """Audio, full scale ±1, as little-endian 16-bit samples: `round(32768 * audio)`, limited to their range."""
-    return (
-        (audio.double() * 2**15)
-        .round()
-        .clamp(-(2**15), 2**15 - 1)
-        .to(torch.int16)
-        .cpu()
-        .numpy()
-        .astype("<i2")
-        .tobytes()
-    )
-
-
 def wav_header(sample_rate: int, n_samples: int | None = None) -> bytes:
     """The 44 bytes before the samples of a mono 16-bit WAV; its sizes are the largest where the length is not known."""
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, sample_rate, 2 * sample_rate, 2, 16)

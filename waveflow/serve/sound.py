@@ -10,6 +10,7 @@ import soundfile
 from torch import Tensor
 
 from waveflow.audio import io as audio_io
+from waveflow.audio.quantizing import pcm
 
 Format = Literal["wav", "flac", "opus", "pcm", "f32"]
 MEDIA_TYPES = {"wav": "audio/wav", "flac": "audio/flac", "opus": "audio/ogg; codecs=opus", "pcm": "audio/pcm"}
@@ -47,8 +48,7 @@ def encode(audio: Tensor, sample_rate: int, file_format: Format) -> bytes:
     if file_format in ("wav", "flac"):
         audio_io.write(file, audio, sample_rate, file_format=file_format)
         return file.getvalue()
-    samples = (np.asarray(audio, np.float64) * 32768).round().clip(-32768, 32767)
-    return samples.astype("<i2").tobytes()
+    return pcm(audio)
 
 
 def _opus(audio: Tensor, sample_rate: int) -> bytes:
