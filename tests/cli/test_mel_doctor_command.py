@@ -41,6 +41,13 @@ def test_audio_without_the_doctor_is_refused(run, clips):
     assert "belong to --doctor" in err
 
 
+def test_vocode_makes_no_guess_of_too_few_frames(run, checkpoint, tmp_path):
+    np.save(tmp_path / "short.npy", np.full((80, 10), 50.0, "f4"))
+    code, _, err = run("vocode", tmp_path / "short.npy", "-o", tmp_path / "out.wav", "-m", checkpoint)
+    assert code == 1
+    assert "It looks like" not in err
+
+
 def test_vocode_says_what_a_refused_mel_looks_like(run, checkpoint, log10, tmp_path):
     code, _, err = run("vocode", log10[1], "-o", tmp_path / "out.wav", "-m", checkpoint)
     assert code == 1

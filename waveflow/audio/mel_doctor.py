@@ -7,7 +7,15 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from waveflow.audio.mel_check import HEADROOM, SPEECH_LEVEL, SPEECH_SPREAD, full_scale_of, nepers
+from waveflow.audio.mel_check import (
+    ENOUGH_FRAMES,
+    HEADROOM,
+    SPEECH_LEVEL,
+    SPEECH_SPREAD,
+    check_mel,
+    full_scale_of,
+    nepers,
+)
 from waveflow.audio.mel_config import MelConfig
 from waveflow.audio.mel_convert import obstacles
 
@@ -81,6 +89,21 @@ def diagnose(mel: Tensor, target: MelConfig | None = None, n_samples: int | None
         findings.append(_placement(mel.shape[1], n_samples, config))
     remedy = ("transpose it; then " if transposed else "") + _remedy(name, config, target)
     return Diagnosis(name, config, round(confidence, 3), transposed, tuple(findings), remedy)
+
+
+def check_and_diagnose(mel: Tensor, config: MelConfig) -> None:
+    """Refuse a mel as `check_mel` does, and say which convention it seems to follow."""
+    try:
+        check_mel(mel, config)
+    except ValueError as error:
+        # Too little of it, or what is no mel at all, has no convention.
+        if mel.numel() < ENOUGH_FRAMES * config.n_mels:
+            raise
+        try:
+            found = diagnose(mel, config)
+        except ValueError:
+            raise error from None
+        raise ValueError(f"{error}. It looks like: {found}") from None
 
 
 def _candidates(n_mels: int) -> dict[str, MelConfig]:

@@ -25,8 +25,6 @@ from waveflow.cli.inputs import (
 )
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from waveflow.inference import Vocoder
 
 
@@ -148,12 +146,13 @@ def _vocode_one(
     vocoder: Vocoder, source: Path, target: Path, subtype: str, settings: dict[str, float | int | None]
 ) -> dict[str, object]:
     from waveflow.audio import io
+    from waveflow.audio.mel_doctor import check_and_diagnose
     from waveflow.audio.mel_files import read_mel
 
     n_samples = None
     if source.suffix.lower() in MEL_SUFFIXES:
         mel = read_mel(source)
-        _check(mel, vocoder)
+        check_and_diagnose(mel, vocoder.config.mel)
     else:
         file = sys.stdin.buffer if str(source) == STDIN else source
         recording, _ = io.read(file, sample_rate=vocoder.sample_rate)
@@ -171,18 +170,3 @@ def _vocode_one(
         io.write(target, audio, vocoder.sample_rate, subtype)
     seconds = audio.shape[-1] / vocoder.sample_rate
     return {"seconds": seconds, "x_real_time": seconds / taken}
-
-
-def _check(mel: Tensor, vocoder: Vocoder) -> None:
-    """Refuse a mel as the vocoder does, and say which convention it seems to follow."""
-    from waveflow.audio.mel_check import check_mel
-    from waveflow.audio.mel_doctor import diagnose
-
-    try:
-        check_mel(mel, vocoder.config.mel)
-    except ValueError as error:
-        try:
-            diagnosis = diagnose(mel, vocoder.config.mel)
-        except ValueError:
-            raise error from None
-        raise ValueError(f"{error}. It looks like: {diagnosis}") from None

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from waveflow.audio import io as audio_io
 from waveflow.audio.mel import MelConfig
-from waveflow.audio.mel_check import ENOUGH_FRAMES, check_mel
-from waveflow.audio.mel_doctor import diagnose
+from waveflow.audio.mel_doctor import check_and_diagnose
 
 MAX_CHANNELS = 8
 SAMPLE_RATES = (4000, 192000)
@@ -59,23 +58,8 @@ def read_body(body: bytes, config: MelConfig, max_seconds: float) -> Tensor:
         raise ValueError(f"mel has shape {tuple(mel.shape)}, expected (n_mels, F); send items one by one")
     if config.samples(mel.shape[-1]) > max_seconds * config.sample_rate:
         raise TooLarge(f"mel has {mel.shape[-1]} frames, the server takes {max_seconds:g} s; send it in parts")
-    check(mel, config)
+    check_and_diagnose(mel, config)
     return mel.float()
-
-
-def check(mel: Tensor, config: MelConfig) -> None:
-    """Refuse a mel as `check_mel` does, and say which convention it seems to follow."""
-    try:
-        check_mel(mel, config)
-    except ValueError as error:
-        # Too little of it, or what is no mel at all, has no convention.
-        try:
-            diagnosis = diagnose(mel, config) if mel.shape[-1] >= ENOUGH_FRAMES else None
-        except ValueError:
-            diagnosis = None
-        if diagnosis is None:
-            raise
-        raise ValueError(f"{error}. It looks like: {diagnosis}") from None
 
 
 def _npy(body: bytes) -> Tensor:
