@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from waveflow.nn.grouping import group_samples
+
 
 class MelUpsample(nn.Module):
     """Bring a mel to one vector per group of samples by a transposed convolution.
@@ -33,9 +35,7 @@ class MelUpsample(nn.Module):
     def forward(self, mel: Tensor) -> Tensor:
         """Map `(B, n_mels, F)` to `(B, n_mels * n_group, F * hop_length // n_group)`."""
         samples = self.conv(mel)[..., : mel.shape[-1] * self.hop_length]
-        batch, n_mels, _ = samples.shape
-        groups = samples.view(batch, n_mels, -1, self.n_group)
-        return groups.transpose(2, 3).reshape(batch, n_mels * self.n_group, -1)
+        return group_samples(samples, self.n_group)
 
 
 def stack_neighbours(mel: Tensor, n_before: int, n_after: int) -> Tensor:
