@@ -70,7 +70,7 @@ def test_items_do_not_depend_on_what_was_read_before(corpus, dataset):
     for number in (500, 3, 500, 77, 3):
         assert torch.equal(dataset[number].audio, small[number].audio)
         assert torch.equal(dataset[number].mel, small[number].mel)
-        assert small.recordings._kept_bytes <= 300_000
+        assert small.recordings.kept.bytes <= 300_000
     assert not torch.equal(dataset[0].audio, SegmentDataset(corpus, "train", SEGMENT, NVIDIA, seed=1)[0].audio)
 
 

@@ -1,6 +1,5 @@
 """The recordings of a manifest, decoded and kept in memory, and the mels that were predicted for them."""
 
-from collections import OrderedDict
 from pathlib import Path
 
 from torch import Tensor
@@ -8,6 +7,7 @@ from torch import Tensor
 from waveflow.audio.io import read
 from waveflow.audio.mel import MelConfig, check_mel
 from waveflow.audio.mel_files import read_mel
+from waveflow.data.audio_cache import AudioCache
 from waveflow.data.manifest import Entry, Manifest
 
 MEL_SUFFIXES = (".npy", ".npz", ".pt", ".safetensors")
@@ -35,10 +35,8 @@ class Recordings:
                 f"{manifest.folder} holds audio at {rates} Hz, the mel contract asks for {mel.sample_rate} "
                 f"Hz; run `waveflow preprocess` with --sample-rate {mel.sample_rate}"
             )
-        self.manifest, self.mel, self.cache_bytes = manifest, mel, cache_bytes
+        self.manifest, self.mel, self.kept = manifest, mel, AudioCache(cache_bytes)
         self.mels = [_paired_mel(Path(mels), e.id) for e in manifest.entries] if mels is not None else None
-        self._kept: OrderedDict[int, Tensor] = OrderedDict()
-        self._kept_bytes = 0
 
     def __len__(self) -> int:
         return len(self.manifest.entries)
@@ -53,9 +51,8 @@ class Recordings:
         Raises:
             ValueError: The file is missing, damaged, or not what the manifest says.
         """
-        if index in self._kept:
-            self._kept.move_to_end(index)
-            return self._kept[index]
+        if (kept := self.kept.get(index)) is not None:
+            return kept
         entry = self.entry(index)
         path = self.manifest.path(entry)
         audio, rate = read(path)
@@ -64,11 +61,7 @@ class Recordings:
                 f"{path} has {len(audio)} samples at {rate} Hz, the manifest says {entry.n_samples} at "
                 f"{entry.sample_rate} Hz; run `waveflow preprocess` again"
             )
-        self._kept[index] = audio
-        self._kept_bytes += audio.nbytes
-        while self._kept_bytes > self.cache_bytes:
-            self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
-        return audio
+        return self.kept.put(index, audio)
 
     def paired_mel(self, index: int) -> Tensor:
         """The mel that an acoustic model made for the recording, `(n_mels, F)`, F right to one frame.

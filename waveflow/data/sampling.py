@@ -7,6 +7,11 @@ import numpy as np
 from torch.utils.data import Sampler
 
 
+def seed_of(*key: int) -> int:
+    """A seed for each key, unrelated to those of the keys beside it."""
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+
+
 class SegmentSampling:
     """Deal a corpus into random segments, evenly, and for ever.
 

@@ -6,7 +6,6 @@ import functools
 import hashlib
 import io
 import warnings
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,9 +16,10 @@ import torch
 from torch import Tensor
 
 from waveflow.audio.mel import MelConfig
+from waveflow.data.audio_cache import AudioCache
 from waveflow.data.cutting import SegmentCutter
 from waveflow.data.dataset import Item, ItemDataset
-from waveflow.data.sampling import SegmentSampling
+from waveflow.data.sampling import SegmentSampling, seed_of
 from waveflow.data.shard_store import ShardError, store_of
 from waveflow.data.shards import Place, Shard, ShardList
 
@@ -92,8 +92,7 @@ class ShardDataset(ItemDataset):
         self.window, self.seed, self.balance = window, seed, balance
         self.store = store_of(self.list.folder, source, cache, 2 * window)
         self.n_items = [max(1, shard.samples // segment) for shard in self.list.shards]
-        self.cache_bytes, self._kept_bytes = cache_bytes, 0
-        self._kept: OrderedDict[str, Tensor] = OrderedDict()
+        self.kept = AudioCache(cache_bytes)
         self._reported: set[str] = set()
         self._windows = functools.lru_cache(2)(self._open)
 
@@ -143,7 +142,7 @@ class ShardDataset(ItemDataset):
             self.cutter.segment,
             [place.entry.speaker for _, place in places],
             self.balance,
-            _seed_of(self.seed, epoch, index),
+            seed_of(self.seed, epoch, index),
             epoch_length=sum(self.n_items[i] for i in order[index * self.window : (index + 1) * self.window]),
         )
         return _Window(places, sampling)
@@ -158,9 +157,8 @@ class ShardDataset(ItemDataset):
     def _audio(self, shard: Shard, place: Place) -> Tensor | None:
         """The recording `(T,)`; None where it cannot be had."""
         entry = place.entry
-        if entry.id in self._kept:
-            self._kept.move_to_end(entry.id)
-            return self._kept[entry.id]
+        if (kept := self.kept.get(entry.id)) is not None:
+            return kept
         try:
             data = self.store.read(shard, place.offset, place.bytes)
             if hashlib.sha256(data).hexdigest() != entry.sha256:
@@ -172,18 +170,9 @@ class ShardDataset(ItemDataset):
         except (ValueError, soundfile.SoundFileError) as error:
             self._report(entry.id, f"{entry.id} in {shard.name} is skipped: {error}")
             return None
-        audio = torch.from_numpy(values)
-        self._kept[entry.id] = audio
-        self._kept_bytes += audio.nbytes
-        while self._kept_bytes > self.cache_bytes:
-            self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
-        return audio
+        return self.kept.put(entry.id, torch.from_numpy(values))
 
     def _report(self, name: str, message: str) -> None:
         if name not in self._reported:
             self._reported.add(name)
             warnings.warn(message, stacklevel=3)
-
-
-def _seed_of(*key: int) -> int:
-    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])

@@ -7,14 +7,13 @@ import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from waveflow.data.alignment import check_alignment
 from waveflow.data.dataset import Item, SegmentDataset
-from waveflow.data.sampling import StepSampler
+from waveflow.data.sampling import StepSampler, seed_of
 from waveflow.data.shards import is_sharded
 from waveflow.data.streaming import ShardDataset
 from waveflow.losses import LOUDNESS_SCALES, RESOLUTIONS
@@ -89,11 +88,6 @@ def batches(dataset: Dataset[Item], config: TrainConfig, team: Team, first_step:
     )
     # The reading processes start here, before this process has threads of its own, which a fork does not survive well.
     return _watched(iter(loader), config)
-
-
-def seed_of(*key: int) -> int:
-    """A seed for each key, unrelated to those of the keys beside it."""
-    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
 
 
 class _Noisy(Dataset[NoisyItem]):

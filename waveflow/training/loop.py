@@ -9,7 +9,8 @@ import torch
 from rich.console import Console
 from torch.nn.parallel import DistributedDataParallel
 
-from waveflow.training.batches import batches, seed_of, segments
+from waveflow.data.sampling import seed_of
+from waveflow.training.batches import batches, segments
 from waveflow.training.config import TrainConfig
 from waveflow.training.gradients import add_gradients
 from waveflow.training.interruption import Interruption
