@@ -63,7 +63,7 @@ def measure(
     for number, path in enumerate(clips):
         audio, _ = io.read(path, sample_rate=vocoder.sample_rate)
         mel = vocoder.mel(audio)
-        nats = (vocoder.log_prob(audio) / (len(audio) // vocoder.model.n_group * vocoder.model.n_group)).item()
+        nats = vocoder.nats_per_sample(audio).item()
         known = {"nats": nats, "bits": 15 - nats / torch.log(torch.tensor(2.0)).item()}
         for project in rounds:
             system = f"model, project {project}" if project else "model"

@@ -35,6 +35,17 @@ def test_silent_clipped_and_low_rate_files_are_flagged(scorer, tmp_path):
     assert found.seconds == pytest.approx(1.0, abs=0.01)
 
 
+def test_clipping_and_peak_are_those_of_the_file_before_resampling(scorer, tmp_path):
+    sine = np.clip(1.6 * np.sin(2 * np.pi * 441 * np.arange(44100) / 44100), -1, 1)
+    found = score_file(scorer, write(tmp_path / "a.wav", np.stack([0.2 * sine, sine], 1), 44100))
+    # Of the 50 samples of half a period, those at full scale, without the first and the last.
+    flat = (np.abs(sine[:50]) == 1).sum()
+    assert found.clipped == pytest.approx((flat - 2) / 50, abs=1e-4)
+    assert found.peak == 1.0
+    assert found.flags == ["clipped"]
+    assert (found.seconds, found.sample_rate) == (1.0, 44100)
+
+
 def test_bits_follow_from_nats(scorer, tmp_path):
     score = score_file(scorer, write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(22050)))
     assert score.bits == pytest.approx(15 - score.nats / np.log(2))

@@ -12,15 +12,13 @@ import torchaudio
 from torch import Tensor
 from torch.nn import functional
 
+from waveflow.audio.clipping import CLIPPED_SHARE, Clipping
 from waveflow.audio.io import AudioError, EmptyAudioError, info, read_blocks, write
 from waveflow.audio.resampling import resample_pieces
 
 BLOCK = 1 << 20
 SILENT_PEAK = 1e-4  # -80 dB
 PEAK = 0.99
-# Three samples at full scale (8-bit audio reaches 0.992 of it) that differ by less than any unclipped speech
-# does.
-FULL_SCALE, STILL = 0.99, 1e-3
 TRIM_FRAME, TRIM_HOP = 1024, 256
 TRIM_MARGIN = 0.1  # seconds kept around speech, which begins and ends below any threshold
 
@@ -46,7 +44,7 @@ class CleaningConfig:
     max_seconds: float | None = None
     trim_db: float | None = None
     loudness: float | None = None
-    max_clipped: float = 5e-4
+    max_clipped: float = CLIPPED_SHARE
 
     def __post_init__(self) -> None:
         if self.sample_rate < 1:
@@ -101,7 +99,7 @@ def clean_file(source: Path, target: Path, config: CleaningConfig) -> Cleaned:
         header = info(source)
         if config.max_seconds is not None and header.duration > config.max_seconds:
             raise SetAside("too long", f"{header.duration:.2f} s, at most {config.max_seconds:g} s are taken")
-        clipping = _Clipping()
+        clipping = Clipping()
         audio = torch.cat(list(_mono(source, header.sample_rate, config.sample_rate, clipping)))
     except AudioError as error:
         raise SetAside("empty" if isinstance(error, EmptyAudioError) else "unreadable", str(error)) from error
@@ -127,31 +125,13 @@ def clean_file(source: Path, target: Path, config: CleaningConfig) -> Cleaned:
     return Cleaned(len(audio), hashlib.sha256(target.read_bytes()).hexdigest(), tuple(notes))
 
 
-def _mono(source: Path, rate: int, target: int, clipping: "_Clipping") -> Iterator[Tensor]:
+def _mono(source: Path, rate: int, target: int, clipping: Clipping) -> Iterator[Tensor]:
     def mixed() -> Iterator[Tensor]:
         for block in read_blocks(source, BLOCK, mono=False):
             clipping.watch(block)
             yield block.mean(0)
 
     return mixed() if rate == target else resample_pieces(mixed(), rate, target)
-
-
-class _Clipping:
-    """Counts samples that stand still at full scale, in the channel that has most of them."""
-
-    def __init__(self) -> None:
-        self.count, self.total = torch.zeros(1), 0
-
-    def watch(self, block: Tensor) -> None:
-        """Look at the next block, `(channels, T)`, before mixing and resampling round its flat tops off."""
-        loud = block[:, 1:].abs() >= FULL_SCALE
-        still = loud & (block.diff().abs() < STILL)
-        self.count = self.count + (still[:, 1:] & still[:, :-1]).sum(-1)
-        self.total += block.shape[-1]
-
-    @property
-    def share(self) -> float:
-        return float(self.count.max()) / max(self.total, 1)
 
 
 def trim(audio: Tensor, sample_rate: int, below_db: float) -> Tensor:

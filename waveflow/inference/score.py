@@ -10,12 +10,11 @@ from statistics import median
 import torch
 
 from waveflow.audio import io
+from waveflow.audio.clipping import CLIPPED_SHARE, Clipping
 from waveflow.inference.vocoder import Vocoder
 from waveflow.losses import bits_per_sample
 
 SILENT_PEAK = 10 ** (-60 / 20)
-CLIPPED_LEVEL = 0.999
-CLIPPED_SHARE = 1e-3
 UNLIKELY_DEVIATIONS = 3.5
 ENOUGH_FILES = 5
 
@@ -28,8 +27,8 @@ class Score:
         path: The file.
         seconds: Its length.
         sample_rate: Of the file, Hz; it is resampled to the model's before scoring.
-        peak: Largest absolute sample.
-        clipped: Share of samples at full scale.
+        peak: Largest absolute sample of the file.
+        clipped: Share of clipped samples of the file, see `Clipping`.
         nats: Log-density per sample, with the prior's constant and dequantization noise of one 16-bit step.
         bits: What 16-bit audio costs per sample, `15 - nats / log 2`.
         flags: Why it stands out: `silent`, `clipped`, `rate`, `unlikely`.
@@ -51,15 +50,15 @@ def score_file(vocoder: Vocoder, path: Path) -> Score:
     Raises:
         ValueError: It cannot be read, or is shorter than one group of samples.
     """
-    recording, rate = io.read(path, sample_rate=vocoder.sample_rate)
-    rate = io.info(path).sample_rate
-    nats = (vocoder.log_prob(recording) / (len(recording) // vocoder.model.n_group * vocoder.model.n_group)).item()
-    peak = recording.abs().max().item()
-    clipped = (recording.abs() >= CLIPPED_LEVEL).float().mean().item()
-    score = Score(path, len(recording) / vocoder.sample_rate, rate, peak, clipped, nats, bits_per_sample(nats))
+    channels, rate = io.read(path, mono=False)
+    clipping = Clipping()
+    clipping.watch(channels)
+    peak = channels.abs().max().item()
+    nats = vocoder.nats_per_sample(io.resample(channels.mean(0), rate, vocoder.sample_rate)).item()
+    score = Score(path, channels.shape[1] / rate, rate, peak, clipping.share, nats, bits_per_sample(nats))
     if peak < SILENT_PEAK:
         score.flags.append("silent")
-    if clipped > CLIPPED_SHARE:
+    if clipping.share > CLIPPED_SHARE:
         score.flags.append("clipped")
     if rate < vocoder.sample_rate:
         score.flags.append("rate")

@@ -217,9 +217,13 @@ class Vocoder:
             total = total + log_likelihood(z, log_det)
         return total if audio.dim() == 2 else total[0]
 
+    def nats_per_sample(self, audio: Tensor, mel: Tensor | None = None) -> Tensor:
+        """Log-density per sample: `log_prob` over the number of samples that count in it."""
+        return self.log_prob(audio, mel) / self._whole(audio.shape[-1])
+
     def bits_per_sample(self, audio: Tensor, mel: Tensor | None = None) -> Tensor:
         """Bits that 16-bit audio costs per sample under the model: `15 - nats per sample / log 2`."""
-        return bits_per_sample(self.log_prob(audio, mel) / self._whole(audio.shape[-1]))
+        return bits_per_sample(self.nats_per_sample(audio, mel))
 
     def save(self, directory: str | os.PathLike[str], **options: Any) -> None:
         """Write `config.json` and `model.safetensors`; options as `checkpoints.native.save`."""
