@@ -60,6 +60,9 @@ def test_missing_and_empty_manifests_are_named(tmp_path):
         ('"split"', '"part"', r"\['part', 'split'\] are missing or unknown"),
         ('"train"', '"dev"', "impossible"),
         ("44100", "0", "impossible"),
+        ("44100", '"44100"', "n_samples is '44100', expected int"),
+        ('"00"', "null", "sha256 is None, expected str"),
+        ('"train"', '["train"]', r"split is \['train'\], expected str"),
         ("}", "", "line 1"),
     ],
 )
@@ -69,6 +72,12 @@ def test_damaged_line_is_named_with_its_number(tmp_path, old, new, reason):
     with pytest.raises(ValueError, match=reason) as error:
         Manifest.read(path)
     assert f"{path}, line 1" in str(error.value)
+
+
+def test_a_duration_may_be_whole(tmp_path):
+    path = Manifest(tmp_path, (ENTRY,)).write()
+    path.write_text(path.read_text().replace("2.0", "2"))
+    assert Manifest.read(path).entries == (ENTRY,)
 
 
 def test_empty_split_is_refused_with_the_remedy(tmp_path):

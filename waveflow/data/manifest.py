@@ -91,7 +91,7 @@ class Manifest:
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             try:
                 entries.append(entry_of(json.loads(line)))
-            except (TypeError, ValueError) as error:
+            except ValueError as error:
                 raise ValueError(f"{path}, line {number}: {error}; run `waveflow preprocess` again") from error
         if not entries:
             raise ValueError(f"{path} lists no recordings; see report.json beside it for the reasons")
@@ -148,6 +148,9 @@ def entry_of(values: Any) -> Entry:
     wrong = set(values) ^ set(expected)
     if wrong:
         raise ValueError(f"keys {sorted(wrong)} are missing or unknown")
+    for name, kind in expected.items():
+        if not isinstance(values[name], (int, float) if kind is float else kind):
+            raise ValueError(f"{name} is {values[name]!r}, expected {kind.__name__}")
     if values["split"] not in SPLITS or values["n_samples"] < 1 or values["sample_rate"] < 1:
         raise ValueError(f"split, n_samples or sample_rate of {values['id']!r} is impossible")
     return Entry(**values)
