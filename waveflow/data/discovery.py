@@ -61,10 +61,9 @@ def find_recordings(source: Path, speaker: str | None = None, skip: Path | None 
 
 
 def _laid_out(folder: Path, speaker: str | None) -> list[Recording]:
-    _, found = read_layout(folder) or ("", [])
     return [
         Recording(id if speaker is None else f"{speaker}/{id}", path if path.is_file() else None, speaker or own, text)
-        for id, path, own, text in found
+        for id, path, own, text in read_layout(folder)
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -18,19 +18,13 @@ class Found(NamedTuple):
     text: str
 
 
-def read_layout(folder: Path) -> tuple[str, list[Found]] | None:
-    """The recordings of a folder that is laid out as VCTK, LibriTTS or Hi-Fi TTS.
-
-    Returns:
-        Name of the layout and its recordings; None where the folder is laid out in no such way.
+def read_layout(folder: Path) -> list[Found]:
+    """The recordings of a folder that is laid out as VCTK, LibriTTS or Hi-Fi TTS; none where it is not.
 
     Raises:
         ValueError: A list that the layout brings cannot be read.
     """
-    for name, reader in _READERS.items():
-        if found := list(reader(folder)):
-            return name, found
-    return None
+    return next(filter(None, (list(reader(folder)) for reader in _READERS)), [])
 
 
 def _vctk(folder: Path) -> Iterator[Found]:
@@ -85,4 +79,4 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else ""
 
 
-_READERS: dict[str, Callable[[Path], Iterator[Found]]] = {"VCTK": _vctk, "LibriTTS": _libritts, "Hi-Fi TTS": _hifi_tts}
+_READERS = (_vctk, _libritts, _hifi_tts)

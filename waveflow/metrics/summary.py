@@ -45,7 +45,7 @@ def bootstrap_mean(values: Sequence[float], *, n_resamples: int = 10_000, seed: 
     return Summary(float(array.mean()), float(low), float(high), len(array))
 
 
-def summarize(clips: Sequence[Mapping[str, float]], *, seed: int = 0) -> dict[str, Summary]:
+def summarize(clips: Sequence[Mapping[str, float]]) -> dict[str, Summary]:
     """`bootstrap_mean` of every figure that occurs in the clips, in order of first occurrence."""
     names = dict.fromkeys(name for clip in clips for name in clip)
-    return {name: bootstrap_mean([clip.get(name, np.nan) for clip in clips], seed=seed) for name in names}
+    return {name: bootstrap_mean([clip.get(name, np.nan) for clip in clips]) for name in names}
