@@ -100,6 +100,26 @@ def test_a_truncated_voice_is_refused(voice):
         read_adapter(voice)
 
 
+@pytest.mark.parametrize(
+    ("spoiled", "message"),
+    [
+        ({"metadata": "{"}, "its metadata is no JSON"),
+        ({"metadata": "[" * 100_000}, "its metadata is no JSON"),
+        ({"metadata": "[1]"}, "its metadata is a list, expected a dict"),
+        ({"metadata": None}, "its facts lack metadata"),
+        ({"base": None}, "its facts lack base"),
+        ({"base_name": None}, "its facts lack base_name"),
+    ],
+)
+def test_damaged_facts_are_refused(base, voice, spoiled, message):
+    with safetensors.safe_open(voice, "pt") as file:
+        facts = {key: value for key, value in {**file.metadata(), **spoiled}.items() if value is not None}
+    tensors, _ = read_adapter(voice)
+    safetensors.torch.save_file(tensors, voice, metadata=facts)
+    with pytest.raises(CheckpointError, match=rf"voice\.safetensors is truncated or damaged: {message}"):
+        waveflow.load(base, adapter=voice)
+
+
 def test_updates_that_are_not_finite_are_neither_written_nor_read(voice, tmp_path):
     with pytest.raises(CheckpointError, match="NaN"):
         save_adapter(tmp_path / "bad.safetensors", {"a.by": torch.tensor([torch.nan])}, "base")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from waveflow._version import __version__
 from waveflow.audio.replacing import replacing
-from waveflow.checkpoints.errors import CheckpointError
+from waveflow.checkpoints.errors import CheckpointError, damaged
 from waveflow.checkpoints.native import portable
 from waveflow.models import MelFlow, config_to_dict, model_name
 from waveflow.nn import low_rank
@@ -110,7 +110,15 @@ def read_adapter(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
         )
     if bad := [name for name, value in tensors.items() if not value.isfinite().all()]:
         raise CheckpointError(f"{path} has NaN or infinite values in {bad[0]}; get a sound adapter")
-    return tensors, {**facts, "metadata": json.loads(facts.get("metadata", "{}"))}
+    if missing := [key for key in ("base", "base_name", "waveflow_version", "metadata") if key not in facts]:
+        raise damaged(str(path), f"its facts lack {missing[0]}")
+    try:
+        metadata = json.loads(facts["metadata"])
+    except (ValueError, RecursionError) as error:
+        raise damaged(str(path), f"its metadata is no JSON ({error})") from error
+    if not isinstance(metadata, dict):
+        raise damaged(str(path), f"its metadata is a {type(metadata).__name__}, expected a dict")
+    return tensors, {**facts, "metadata": metadata}
 
 
 def apply_adapter(model: MelFlow, path: str | os.PathLike[str], name: str = "this model") -> dict[str, Any]:
