@@ -90,8 +90,13 @@ def early_sizes(config: Any) -> list[int]:
     """For each step of a WaveGlow-like config, how many channels become latent before it.
 
     Raises:
-        ValueError: They leave an odd number of channels, or none.
+        ValueError: They leave an odd number of channels, or none, or their settings are out of range.
     """
+    if config.n_early_every < 1 or config.n_early_size < 0:
+        raise ValueError(
+            f"n_early_every={config.n_early_every} and n_early_size={config.n_early_size}: expected at least 1 and 0; "
+            f"for no early outputs say n_early_every={config.n_flows}, n_flows itself"
+        )
     early = [config.n_early_size if k and k % config.n_early_every == 0 else 0 for k in range(config.n_flows)]
     left = config.n_group - sum(early)
     if left < 2 or config.n_group % 2 or config.n_early_size % 2:
