@@ -194,11 +194,6 @@ class ForeignWeights:
             )
         return value.to(torch.int64)
 
-    def drop(self, *keys: str) -> None:
-        """Leave out what the model does not use, where it is there."""
-        for key in keys:
-            self._left.pop(key, None)
-
     def finish(self) -> None:
         """Raises:
         CheckpointError: Something was not taken.

@@ -18,9 +18,9 @@ class FrameEncoder(nn.Module):
 
         h_0 = start((x - centre) / spread),    h_{i+1} = h_i + narrow_i(gelu(widen_i(norm_i(h_i)))),    y = 4 h_n
 
-    Blocks as ConvNeXt's (arXiv:2201.03545) without their convolution: what a frame is told of its neighbours is among
-    its features, so that the ends of an item, padding and streams need no care here. `narrow` starts at zero, so that a
-    fresh encoder is linear.
+    Blocks as ConvNeXt's (arXiv:2201.03545) without their convolution, twice as wide inside: what a frame is told of its
+    neighbours is among its features, so that the ends of an item, padding and streams need no care here. `narrow`
+    starts at zero, so that a fresh encoder is linear.
 
     Args:
         in_channels: Features of a frame.
@@ -28,7 +28,6 @@ class FrameEncoder(nn.Module):
         n_blocks: Number of blocks, 0 or more.
         centre: What features lie about, one number or `in_channels` of them.
         spread: How far from it they lie, likewise.
-        expansion: Width of a block inside, as a multiple.
     """
 
     def __init__(
@@ -39,15 +38,14 @@ class FrameEncoder(nn.Module):
         *,
         centre: Sequence[float] = (0.0,),
         spread: Sequence[float] = (1.0,),
-        expansion: int = 2,
     ) -> None:
         super().__init__()
         self.register_buffer("centre", torch.tensor(centre), persistent=False)
         self.register_buffer("spread", torch.tensor(spread), persistent=False)
         self.start = nn.Linear(in_channels, n_channels)
         self.norm = nn.ModuleList(nn.LayerNorm(n_channels) for _ in range(n_blocks))
-        self.widen = nn.ModuleList(nn.Linear(n_channels, expansion * n_channels) for _ in range(n_blocks))
-        self.narrow = nn.ModuleList(nn.Linear(expansion * n_channels, n_channels) for _ in range(n_blocks))
+        self.widen = nn.ModuleList(nn.Linear(n_channels, 2 * n_channels) for _ in range(n_blocks))
+        self.narrow = nn.ModuleList(nn.Linear(2 * n_channels, n_channels) for _ in range(n_blocks))
         for narrow in self.narrow:
             nn.init.zeros_(narrow.weight)
             nn.init.zeros_(narrow.bias)
