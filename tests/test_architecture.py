@@ -11,7 +11,7 @@ import waveflow
 
 ROOT = Path(waveflow.__file__).parent
 LAYERS = [
-    {"extras"},
+    {"decibels", "devices", "extras", "files", "names"},
     {"audio", "nn", "ops"},
     {"bijections"},
     {"distributions", "models"},

@@ -1,18 +1,10 @@
 """What a mel spectrogram means: every setting that changes its numbers, and the conventions in use."""
 
-import difflib
 import math
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-
-def unknown_name(what: str, name: str, valid: Iterable[str]) -> str:
-    """The message for a name that does not exist: the nearest valid one, then all of them."""
-    valid = sorted(valid)
-    near = difflib.get_close_matches(name, valid, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown {what} {name!r}; {hint}Valid: {', '.join(valid)}"
+from waveflow.names import unknown_name
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from typing import Any
 
 from waveflow.audio.mel import MelConfig
@@ -14,6 +13,7 @@ from waveflow.models.squeezewave import SqueezeWave, SqueezeWaveConfig
 from waveflow.models.waveflow import WaveFlow, WaveFlowConfig
 from waveflow.models.waveglow import WaveGlow, WaveGlowConfig
 from waveflow.models.wavenode import WaveNODE, WaveNODEConfig
+from waveflow.names import unknown_name
 
 MODELS: dict[str, tuple[type[MelFlow], type]] = {
     "waveglow": (WaveGlow, WaveGlowConfig),
@@ -60,9 +60,7 @@ def build(name: str, **config: Any) -> MelFlow:
     """
     name, sized = SIZES.get(name, (name, {}))
     if name not in MODELS:
-        raise ValueError(
-            f"no model is called {name!r}{_nearest(name, [*MODELS, *SIZES])}; there are {[*MODELS, *SIZES]}"
-        )
+        raise ValueError(unknown_name("model", name, [*MODELS, *SIZES]))
     model_class, config_class = MODELS[name]
     return model_class(config_from_dict(config_class, {**sized, **config}))
 
@@ -89,15 +87,10 @@ def config_from_dict(config_class: type, values: dict[str, Any]) -> Any:
     known = [f.name for f in dataclasses.fields(config_class)]
     for key in values:
         if key not in known:
-            raise ValueError(f"{config_class.__name__} has no {key!r}{_nearest(key, known)}; it has {known}")
+            raise ValueError(unknown_name(f"setting of {config_class.__name__}", str(key), known))
     mel = values.get("mel")
     if isinstance(mel, str):
         values = {**values, "mel": MelConfig.preset(mel)}
     elif isinstance(mel, dict):
         values = {**values, "mel": MelConfig.from_dict(mel)}
     return config_class(**values)
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""

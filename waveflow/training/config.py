@@ -6,11 +6,11 @@ One file, a little longer than most: it is what a user reads to know every setti
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from waveflow.names import unknown_name
 from waveflow.training.limits import LOWEST, RANGES
 
 MISSING = "???"
@@ -288,9 +288,7 @@ def check_key(key: str) -> None:
     if key in known or key.startswith("model_config."):
         return
     elsewhere = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
-    near = elsewhere or difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-    raise ValueError(f"no setting is called {key!r}; {hint}")
+    raise ValueError(unknown_name("setting", key, known, likely=elsewhere))
 
 
 def check_keys(values: Mapping[str, Any]) -> None:
