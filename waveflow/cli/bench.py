@@ -39,6 +39,7 @@ def bench(
     from rich.console import Console
 
     from waveflow.audio import io
+    from waveflow.devices import device_of
     from waveflow.inference.backends import BACKENDS, FASTEST
     from waveflow.inference.benchmark import PEERS, Candidate, Plan, made_up_vowels, rich_table, run
 
@@ -53,9 +54,8 @@ def bench(
         raise ValueError("rounds, threads, batch and seconds must be above 0")
     if threads:
         torch.set_num_threads(threads)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    backends = backend or ["reference", *FASTEST.get(torch.device(device).type, ())[:1]]
+    place = device_of(device)
+    backends = backend or ["reference", *FASTEST.get(place.type, ())[:1]]
     ways = [(b, d) for b in backends for d in dtype or ["float32", "bfloat16"]]
     candidates = [Candidate(name, ways) for name in models or ["lapglow"]]
     if peers:
@@ -64,7 +64,7 @@ def bench(
     audio, rate = made_up_vowels() if recording is None else io.read(recording)
     with Console(stderr=True).status("starting") as status:
         plan = Plan(candidates, sizes, rounds)
-        results = run(plan, audio, rate, torch.device(device), report=lambda doing: status.update(doing))
+        results = run(plan, audio, rate, place, report=lambda doing: status.update(doing))
     for name, reason in results["left_out"].items():
         complain(f"{name} left out: {reason}")
     if json:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from waveflow.checkpoints import native
+from waveflow.devices import device_of
 from waveflow.extras import MissingExtra
 from waveflow.inference.vocoder import Vocoder
 from waveflow.models import MelFlow, config_to_dict, model_name
@@ -95,10 +96,8 @@ class HubVocoder(Vocoder, ModelHubMixin, library_name="waveflow"):
             for name in (native.CONFIG, native.WEIGHTS):
                 path = hf_hub_download(model_id, name, local_files_only=local_files_only, **how)
                 directory = Path(path).parent
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         facts = native.read_facts(directory)
-        options = {"device": device, "dtype": dtype, "backend": backend, "name": Path(model_id).name}
+        options = {"device": device_of(device), "dtype": dtype, "backend": backend, "name": Path(model_id).name}
         return cls(native.load(directory), metadata=facts["metadata"], **options)
 
     def generate_model_card(self, *args: Any, repo_id: str = "DIRECTORY-OR-REPOSITORY", **kwargs: Any) -> ModelCard:

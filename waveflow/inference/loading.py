@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from waveflow.checkpoints import apply_adapter, native
+from waveflow.devices import device_of
 from waveflow.inference.vocoder import Vocoder
 from waveflow.nn import low_rank
 
@@ -38,14 +39,12 @@ def load(
         ValueError: No such model, a file that must be converted first, or an adapter made for another base.
     """
     path = find_checkpoint(name_or_path)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     model = native.load(path)
     if adapter is not None:
         apply_adapter(model, adapter, str(path))
         low_rank.merge(model)
     name = path.name if adapter is None else f"{path.name} + {Path(adapter).stem}"
-    return Vocoder(model, device=device, dtype=dtype, backend=backend, name=name)
+    return Vocoder(model, device=device_of(device), dtype=dtype, backend=backend, name=name)
 
 
 def bundled_models() -> list[str]:

@@ -15,6 +15,8 @@ import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
+from waveflow.devices import device_of
+
 TIMEOUT = datetime.timedelta(minutes=10)
 """After which a process that waits for the others gives up: longer than any of them renders or saves alone."""
 
@@ -124,12 +126,10 @@ _VARIABLES = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
 
 
 def _device(name: str, local_rank: int) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda":
-        name = f"cuda:{local_rank}"
     try:
-        place = torch.device(name)
+        place = device_of(name)
+        if place == torch.device("cuda"):
+            place = torch.device("cuda", local_rank)
         torch.empty(0, device=place)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
