@@ -134,6 +134,17 @@ def test_a_compiled_package_is_proved_at_other_lengths_than_its_examples(tmp_pat
     assert snr(package(mel, noise, sigma), model.inverse(sigma * noise, mel).detach()) > 90
 
 
+def test_audio_that_is_not_finite_is_no_proof():
+    model = small("lapglow")
+    graph = Graph(model)
+
+    def run(mel, noise, sigma):
+        return graph(mel, noise, sigma) + (torch.nan if len(mel) > 1 else 0)
+
+    with torch.no_grad(), pytest.raises(ValueError, match="torch gives audio nan dB like the model's"):
+        export._proven("torch", run, graph, model)
+
+
 @pytest.mark.slow
 def test_nothing_is_written_where_audio_differs(tmp_path, monkeypatch):
     monkeypatch.setattr(export, "_write_torch", lambda *_: lambda mel, *_: torch.zeros(len(mel), mel.shape[-1] * 256))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from waveflow.decibels import signal_to_error
 from waveflow.inference.deferred import Deferred
 from waveflow.inference.folding import foldable, require_foldable
 from waveflow.inference.fuse import fuse
@@ -80,11 +81,10 @@ def parity(inverse: Inverse, model: MelFlow, *, n_frames: int = 24) -> float:
     # Convolutions on a GPU round to 10 bits unless told otherwise, and would be no truth for float32.
     exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
     with torch.no_grad(), exact:
-        expected = model.inverse(latent, context).double()
-        error = inverse(latent, context).double() - expected
-    signal, noise = (x.view(n_frames, -1).square().sum(1) for x in (expected, error))
-    whole, middle = 10 * torch.log10(signal.sum() / noise.sum()), 10 * torch.log10(signal / noise).median()
-    return min(whole.item() + OUTLIERS, middle.item())
+        found, expected = inverse(latent, context), model.inverse(latent, context)
+    whole = signal_to_error(found, expected).item()
+    frames = signal_to_error(found.view(n_frames, -1), expected.view(n_frames, -1), dim=1)
+    return min(whole + OUTLIERS, frames.median().item())
 
 
 def _choose(model: MelFlow, device: torch.device, dtype: torch.dtype) -> tuple[Inverse, str]:

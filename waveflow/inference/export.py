@@ -22,6 +22,7 @@ from torch import Tensor
 from waveflow._version import __version__
 from waveflow.audio.mel import MelSpectrogram
 from waveflow.checkpoints.atomic import atomic_directory
+from waveflow.decibels import signal_to_error
 from waveflow.extras import require
 from waveflow.inference.exported import Graph
 from waveflow.inference.noise import batch_normal
@@ -251,17 +252,14 @@ def _proven(name: str, run: Run, graph: Graph, model: MelFlow) -> float:
                 f"{name} gives audio of shape {tuple(found.shape)}, the model {tuple(expected.shape)}; "
                 "nothing was written"
             )
-        worst = min(worst, _snr(found, expected))
-    if not worst >= MIN_SNR:
-        raise ValueError(
-            f"{name} gives audio {worst:.1f} dB like the model's, expected at least {MIN_SNR:g} dB; nothing was written"
-        )
+        snr = signal_to_error(found, expected).item()
+        if not snr >= MIN_SNR:
+            raise ValueError(
+                f"{name} gives audio {snr:.1f} dB like the model's, expected at least {MIN_SNR:g} dB; "
+                "nothing was written"
+            )
+        worst = min(worst, snr)
     return round(worst, 1)
-
-
-def _snr(found: Tensor, expected: Tensor) -> float:
-    error = (found.double() - expected.double()).square().sum().clamp_min(1e-30)
-    return float(10 * torch.log10(expected.double().square().sum() / error))
 
 
 def _speed(run: Run, graph: Graph) -> float:

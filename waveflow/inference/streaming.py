@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from waveflow.audio.mel_check import check_mel
+from waveflow.decibels import signal_to_error
 from waveflow.inference.streaming_memory import Memory
 from waveflow.inference.streaming_window import WindowedInverse
 
@@ -186,7 +187,5 @@ def look_ahead_error(
         block: As `Stream`'s.
     """
     stream = Stream(vocoder, seed=seed, look_ahead=look_ahead, block=block)
-    found = torch.cat([stream.push(mel), stream.finish()]).double()
-    expected = vocoder(mel, seed=seed).double()
-    error = (found - expected).square().sum().clamp_min(1e-30)
-    return (10 * torch.log10(expected.square().sum() / error)).item()
+    found = torch.cat([stream.push(mel), stream.finish()])
+    return signal_to_error(found, vocoder(mel, seed=seed)).item()

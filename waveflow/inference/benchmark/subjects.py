@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from waveflow.audio.mel import MelSpectrogram
 from waveflow.audio.resampling import resample
 from waveflow.checkpoints import native
+from waveflow.decibels import signal_to_error
 from waveflow.inference.benchmark.peers import PEERS
 from waveflow.inference.counting import folded_gmac
 from waveflow.inference.loading import bundled_models, find_checkpoint
@@ -89,7 +90,6 @@ class Flow:
         """
         vocoder = Vocoder(self.model, device=self.device, dtype=getattr(torch, dtype), backend=backend)
         latent, mel, exact = self._truth()
-        error = vocoder.decode(latent, mel).double() - exact
         return Subject(
             model=self.name,
             backend=backend,
@@ -99,7 +99,7 @@ class Flow:
             call=lambda mel: vocoder(mel, seed=0),
             gmac=self.gmac,
             gmac_folded=self.gmac_folded,
-            decibels=(10 * torch.log10(exact.square().sum() / error.square().sum())).item(),
+            decibels=signal_to_error(vocoder.decode(latent, mel), exact).item(),
         )
 
     def _truth(self) -> tuple[Tensor, Tensor, Tensor]:
