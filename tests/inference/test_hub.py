@@ -30,6 +30,18 @@ def test_a_directory_gives_the_vocoder_back_offline(saved):
     assert torch.equal(load(directory, device="cpu")(mel, seed=1), vocoder(mel, seed=1))
 
 
+@pytest.mark.parametrize(("option", "told"), [("bakend", "did you mean 'backend'"), ("metadata", "valid: backend")])
+def test_an_unknown_option_is_refused(saved, option, told):
+    with pytest.raises(ValueError, match=f"unknown option of from_pretrained '{option}'; {told}"):
+        HubVocoder.from_pretrained(saved[1], **{option: "reference"})
+
+
+def test_known_options_reach_the_vocoder_and_the_mixin(saved):
+    options = {"backend": "reference", "dtype": torch.float64, "local_files_only": True}
+    again = HubVocoder.from_pretrained(saved[1], device="cpu", **options)
+    assert (again.backend, again.dtype) == ("reference", torch.float64)
+
+
 def test_the_card_tells_config_and_metadata_and_a_card_of_ones_own_stays(saved):
     vocoder, directory = saved
     card = huggingface_hub.ModelCard.load(directory / "README.md")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import tempfile
@@ -15,6 +16,7 @@ from waveflow.devices import device_of
 from waveflow.extras import MissingExtra
 from waveflow.inference.vocoder import Vocoder
 from waveflow.models import MelFlow, config_to_dict, model_name
+from waveflow.names import unknown_name
 
 try:
     from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
@@ -76,6 +78,25 @@ class HubVocoder(Vocoder, ModelHubMixin, library_name="waveflow"):
                 os.replace(written / name, save_directory / name)
 
     @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> HubVocoder:
+        """Load what `save_pretrained` or `push_to_hub` wrote.
+
+        Args:
+            pretrained_model_name_or_path: A repository on the Hub, or a directory.
+            options: `device` (`auto` unless given), `dtype` and `backend` as `waveflow.load`'s; `revision`, `token`,
+                `cache_dir`, `force_download` and `local_files_only` as huggingface_hub's.
+
+        Raises:
+            ValueError: An option of another name, or no sound checkpoint.
+        """
+        parameters = inspect.signature(super().from_pretrained).parameters.values()
+        known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY] + ["device", "dtype", "backend"]
+        for key in options:
+            if key not in known:
+                raise ValueError(unknown_name("option of from_pretrained", key, known))
+        return super().from_pretrained(pretrained_model_name_or_path, **options)
+
+    @classmethod
     def _from_pretrained(
         cls,
         *,
@@ -88,7 +109,7 @@ class HubVocoder(Vocoder, ModelHubMixin, library_name="waveflow"):
         device: torch.device | str = "auto",
         dtype: torch.dtype | None = None,
         backend: str = "auto",
-        **_: Any,
+        **_: Any,  # what the mixin found in config.json; `from_pretrained` takes nothing unknown
     ) -> HubVocoder:
         directory = Path(model_id)
         if not directory.is_dir():
