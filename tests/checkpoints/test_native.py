@@ -4,16 +4,13 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import nullcontext
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from waveglow_files import random_waveglow
 
-from waveflow.checkpoints import CheckpointError, atomic, load, read_facts, save
-from waveflow.checkpoints.atomic import atomic_directory
+from waveflow.checkpoints import CheckpointError, load, read_facts, save
 from waveflow.models import build
 
 
@@ -93,27 +90,6 @@ def test_saving_again_replaces_the_checkpoint_and_nothing_else(tmp_path, checkpo
     assert torch.equal(load(checkpoint).upsample.conv.bias, model.upsample.conv.bias)
     assert (checkpoint / "model.safetensors").read_bytes() != before
     assert os.listdir(tmp_path) == ["model"]
-
-
-@pytest.mark.parametrize("fails", [False, True])
-def test_without_an_atomic_exchange_the_old_directory_is_set_aside_and_comes_back(tmp_path, monkeypatch, fails):
-    target = tmp_path / "target"
-    target.mkdir()
-    (target / "old").write_text("old")
-    monkeypatch.setattr(atomic, "_exchange", lambda a, b: False)
-    rename = Path.rename
-
-    def rename_or_fail(self, other):
-        if fails and self.suffix == ".partial":
-            raise OSError(errno.EIO, "input/output error")
-        return rename(self, other)
-
-    monkeypatch.setattr(Path, "rename", rename_or_fail)
-    expected = pytest.raises(CheckpointError, match="input/output error") if fails else nullcontext()
-    with expected, atomic_directory(target) as staging:
-        (staging / "new").write_text("new")
-    assert os.listdir(target) == (["old"] if fails else ["new"])
-    assert os.listdir(tmp_path) == ["target"]
 
 
 def test_a_symbolic_link_to_a_checkpoint_stays_one(tmp_path, checkpoint):

@@ -2,7 +2,7 @@
 
 from waveflow.audio.reading import SUFFIXES, AudioError, AudioInfo, EmptyAudioError, info, read, read_blocks
 from waveflow.audio.resampling import resample
-from waveflow.audio.writing import replacing, write, writer
+from waveflow.audio.writing import write, writer
 
 __all__ = [
     "SUFFIXES",
@@ -12,7 +12,6 @@ __all__ = [
     "info",
     "read",
     "read_blocks",
-    "replacing",
     "resample",
     "write",
     "writer",

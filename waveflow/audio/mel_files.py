@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from waveflow.files import replacing
+
 
 def read_mel(path: str | os.PathLike[str]) -> Tensor:
     """Read a mel, or a batch of one, from `.npy`, `.npz`, `.pt` or `.safetensors`; nothing in the file is executed.
@@ -51,8 +53,6 @@ def write_mel(path: str | os.PathLike[str], mel: Tensor) -> None:
     """
     import numpy as np
     from safetensors.torch import save
-
-    from waveflow.audio.io import replacing
 
     path, mel = Path(path), mel.detach().cpu().contiguous()
     writers = {

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from waveflow.audio.quantizing import quantize
 from waveflow.audio.reading import AudioError, File, name_of
-from waveflow.audio.replacing import replacing
+from waveflow.files import replacing
 
 _BITS = {"PCM_16": 16, "PCM_24": 24}
 _SUBTYPES = {"WAV": ("PCM_16", "PCM_24", "FLOAT"), "FLAC": ("PCM_16", "PCM_24")}

@@ -1,50 +1,28 @@
-"""Directories that appear whole or not at all."""
+"""Directories of checkpoints: written whole or not at all, and looked into."""
 
 from __future__ import annotations
 
-import ctypes
 import os
-import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from waveflow import files
 from waveflow.checkpoints.errors import CheckpointError
-
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 @contextmanager
 def atomic_directory(directory: str | os.PathLike[str]) -> Iterator[Path]:
-    """Write a directory as one unit: what the block writes under the yielded path becomes `directory`.
-
-    The block writes into a hidden neighbour of `directory`, which is then flushed to the disk and renamed
-    into place. A directory that is already there stays as it is until then, and then goes with all it holds.
-    Where the block fails, nothing is left behind and nothing has changed.
+    """As `waveflow.files.atomic_directory`, with the errors of checkpoints.
 
     Raises:
         CheckpointError: The place cannot be written, or the disk is full.
     """
-    target = Path(os.path.realpath(directory))
-    staging = target.parent / f".{target.name}.{secrets.token_hex(4)}.partial"
     try:
-        if target.exists() and not target.is_dir():
-            raise CheckpointError(f"{target} is a file, expected a directory or nothing; choose another place")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging.mkdir()
-        yield staging
-        for path in [*staging.rglob("*"), staging]:
-            _flush(path)
-        _put_in_place(staging, target)
-        _flush(target.parent)
+        with files.atomic_directory(directory) as staging:
+            yield staging
     except OSError as error:
-        raise CheckpointError(
-            f"cannot write {target}: {error.strerror or error}; free some space, or choose a place that can "
-            "be written, and save again (what was there is unchanged)"
-        ) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        raise CheckpointError(error.strerror or str(error)) from error
 
 
 def entries(directory: str | os.PathLike[str]) -> set[str]:
@@ -59,38 +37,3 @@ def entries(directory: str | os.PathLike[str]) -> set[str]:
         return set()
     except OSError as error:
         raise CheckpointError(f"cannot look into {directory}: {error.strerror}; choose another place") from error
-
-
-def _put_in_place(staging: Path, target: Path) -> None:
-    """Make `target` what `staging` is; what `target` was is left under the name of `staging`, or gone."""
-    if not target.exists():
-        staging.rename(target)
-    elif not _exchange(staging, target):
-        # Without an atomic exchange there is a moment in which only the neighbour has the old directory.
-        aside = staging.with_suffix(".replaced")
-        target.rename(aside)
-        try:
-            staging.rename(target)
-        except OSError:
-            aside.rename(target)
-            raise
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _exchange(a: Path, b: Path) -> bool:
-    """Swap two names in one step; false where the system or the file system cannot."""
-    try:
-        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-    except (AttributeError, OSError, TypeError):
-        return False
-    return renameat2(_AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), _RENAME_EXCHANGE) == 0
-
-
-def _flush(path: Path) -> None:
-    if path.is_dir() and not hasattr(os, "O_DIRECTORY"):
-        return  # this system cannot open a directory, and keeps its names safe by itself
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from waveflow._version import __version__
-from waveflow.audio.replacing import replacing
 from waveflow.checkpoints.errors import CheckpointError, damaged
 from waveflow.checkpoints.native import portable
+from waveflow.files import replacing
 from waveflow.models import MelFlow, config_to_dict, model_name
 from waveflow.nn import low_rank
 

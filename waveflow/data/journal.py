@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from waveflow.audio.replacing import replacing
 from waveflow.data.cleaning import CleaningConfig
 from waveflow.data.discovery import Recording
+from waveflow.files import replacing
 
 NAME = ".progress.jsonl"
 

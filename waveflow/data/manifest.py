@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from waveflow.audio.replacing import replacing
+from waveflow.files import replacing
 
 SPLITS = ("train", "validation", "test")
 NAME = "manifest.jsonl"

@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from waveflow.audio.replacing import replacing
 from waveflow.data import runners
 from waveflow.data.cleaning import CleaningConfig
 from waveflow.data.discovery import Recording, find_recordings
 from waveflow.data.journal import Journal, target_of
 from waveflow.data.manifest import SPLITS, Entry, Manifest, split_of
+from waveflow.files import replacing
 
 
 @dataclass(frozen=True)

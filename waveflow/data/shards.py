@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from waveflow.audio.replacing import replacing
 from waveflow.data.manifest import Entry, Manifest, entry_of
+from waveflow.files import replacing
 
 NAME = "shards.json"
 FORMAT, FORMAT_VERSION = "waveflow-shards", 1

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from waveflow.audio.replacing import replacing
 from waveflow.checkpoints import apply_adapter, load, read_adapter, save, save_adapter
 from waveflow.checkpoints.native import read_facts
+from waveflow.files import replacing
 from waveflow.nn import low_rank
 from waveflow.training.run import Run
 from waveflow.training.state import Checkpoints
