@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from waveglow_files import random_waveglow
 
 from waveflow.checkpoints import CheckpointError, load, read_facts, save
+from waveflow.checkpoints.native import read_mel_config
 from waveflow.models import build
 
 
@@ -214,6 +215,19 @@ def test_a_damaged_checkpoint_is_refused_with_the_reason(checkpoint, spoil, mess
     spoil(checkpoint)
     with pytest.raises(CheckpointError, match=message):
         load(checkpoint)
+
+
+def test_the_mel_contract_is_read_without_the_weights(checkpoint):
+    expected = load(checkpoint).mel_config
+    (checkpoint / "model.safetensors").unlink()
+    assert read_mel_config(checkpoint) == expected
+
+
+@pytest.mark.parametrize("config", [{"mel": {"n_mels": -1}}, {"mel": 5}, {"mel": None}, {"n_flow": 4}])
+def test_a_damaged_mel_contract_is_refused_with_the_reason(checkpoint, config):
+    edit_config(checkpoint, config=config)
+    with pytest.raises(CheckpointError, match="does not describe a model"):
+        read_mel_config(checkpoint)
 
 
 def test_truncated_weights_are_refused_at_any_length(checkpoint):

@@ -8,26 +8,27 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from waveflow.audio.suffixes import MEL_SUFFIXES
 from waveflow.files import replacing
 
 
 def read_mel(path: str | os.PathLike[str]) -> Tensor:
-    """Read a mel, or a batch of one, from `.npy`, `.npz`, `.pt` or `.safetensors`; nothing in the file is executed.
+    """Read a mel, or a batch of one, from a file of `MEL_SUFFIXES`; nothing in the file is executed.
 
     A file of several arrays must call one of them `mel`.
 
     Returns:
-        Float32, `(n_mels, F)` unless the file holds another shape.
+        Float32, `(n_mels, F)` unless the file holds another shape. Integers stay integers: they are no log-mel, and
+        `check_mel` says so.
 
     Raises:
         ValueError: Not such a file, damaged, or no single array in it.
     """
     path = Path(path)
-    readers = {".npy": _npy, ".npz": _npy, ".pt": _pt, ".pth": _pt, ".safetensors": _safetensors}
-    if path.suffix.lower() not in readers:
-        raise ValueError(f"{path} is no mel file, expected one of {', '.join(readers)}")
+    if path.suffix.lower() not in MEL_SUFFIXES:
+        raise ValueError(f"{path} is no mel file, expected one of {', '.join(MEL_SUFFIXES)}")
     try:
-        content = readers[path.suffix.lower()](path)
+        content = _READERS[path.suffix.lower()](path)
     except FileNotFoundError:
         raise
     except Exception as error:
@@ -46,7 +47,7 @@ def read_mel(path: str | os.PathLike[str]) -> Tensor:
 
 
 def write_mel(path: str | os.PathLike[str], mel: Tensor) -> None:
-    """Write a mel as `.npy`, `.npz`, `.pt` or `.safetensors`, whole or not at all.
+    """Write a mel to a file of `MEL_SUFFIXES`, whole or not at all.
 
     Raises:
         ValueError: Another suffix.
@@ -55,14 +56,15 @@ def write_mel(path: str | os.PathLike[str], mel: Tensor) -> None:
     from safetensors.torch import save
 
     path, mel = Path(path), mel.detach().cpu().contiguous()
+    if path.suffix.lower() not in MEL_SUFFIXES:
+        raise ValueError(f"cannot write a mel to {path}, expected one of {', '.join(MEL_SUFFIXES)}")
     writers = {
         ".npy": lambda file: np.save(file, mel.numpy()),
         ".npz": lambda file: np.savez(file, mel=mel.numpy()),
         ".pt": lambda file: torch.save(mel, file),
+        ".pth": lambda file: torch.save(mel, file),
         ".safetensors": lambda file: file.write(save({"mel": mel})),
     }
-    if path.suffix.lower() not in writers:
-        raise ValueError(f"cannot write a mel to {path}, expected one of {', '.join(writers)}")
     with replacing(path) as file:
         writers[path.suffix.lower()](file)
 
@@ -86,3 +88,6 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     return load_file(path)
+
+
+_READERS = {".npy": _npy, ".npz": _npy, ".pt": _pt, ".pth": _pt, ".safetensors": _safetensors}

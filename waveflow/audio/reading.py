@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 File = str | os.PathLike[str] | IO[bytes]
 
-# What a folder is searched for; `read` takes whatever libsndfile does.
-SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64")
-
 _PIECE = 1 << 18
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ import torch
 from torch import Tensor
 
 from waveflow._version import __version__
+from waveflow.audio.mel import MelConfig
 from waveflow.checkpoints.atomic import atomic_directory, entries
 from waveflow.checkpoints.errors import CheckpointError
-from waveflow.models import BEFORE_SETTINGS, MODELS, MelFlow, build, config_to_dict, model_name
+from waveflow.models import BEFORE_SETTINGS, MODELS, MelFlow, build, config_from_dict, config_to_dict, model_name
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 FORMAT_VERSION = 1
@@ -92,16 +95,9 @@ def load(
     directory = Path(directory)
     facts = read_facts(directory)
     weights = _read_weights(directory / WEIGHTS, facts["weights_sha256"])
-    name, config = facts["model"], facts["config"]
-    try:
-        # Fresh weights are drawn only to be overwritten: the caller's random state is none of their business.
-        with torch.random.fork_rng(devices=[]):
-            model = build(name, **config)
-    except _NO_MODEL as error:
-        raise CheckpointError(
-            f"{directory / CONFIG} does not describe a model of this version ({__version__}): {error}; "
-            f"it was written by waveflow {facts['waveflow_version']}: install that, or convert again"
-        ) from error
+    # Fresh weights are drawn only to be overwritten: the caller's random state is none of their business.
+    with _described(directory, facts), torch.random.fork_rng(devices=[]):
+        model = build(facts["model"], **facts["config"])
     _refuse_other_weights(directory / WEIGHTS, weights, model.state_dict())
     model = model.to(dtype)
     model.load_state_dict(weights)
@@ -146,6 +142,31 @@ def read_facts(directory: str | os.PathLike[str]) -> dict[str, Any]:
             f"install waveflow {facts['waveflow_version']}, which wrote it"
         )
     return {**facts, "config": {**BEFORE_SETTINGS.get(facts["model"], {}), **facts["config"]}}
+
+
+def read_mel_config(directory: str | os.PathLike[str]) -> MelConfig:
+    """The mel contract of a checkpoint's model, without touching the weights.
+
+    Raises:
+        CheckpointError: As `read_facts`, or the config is none of this version.
+    """
+    facts = read_facts(directory)
+    with _described(directory, facts):
+        config = config_from_dict(MODELS[facts["model"]][1], facts["config"])
+        config.mel.validate()
+    return config.mel
+
+
+@contextmanager
+def _described(directory: str | os.PathLike[str], facts: dict[str, Any]) -> Iterator[None]:
+    """What is wrong with settings is wrong with `config.json`."""
+    try:
+        yield
+    except _NO_MODEL as error:
+        raise CheckpointError(
+            f"{Path(directory) / CONFIG} does not describe a model of this version ({__version__}): {error}; "
+            f"it was written by waveflow {facts['waveflow_version']}: install that, or convert again"
+        ) from error
 
 
 def portable(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:

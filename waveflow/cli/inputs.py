@@ -13,8 +13,6 @@ import typer
 if TYPE_CHECKING:
     from waveflow.inference import Vocoder
 
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au"})
-MEL_SUFFIXES = frozenset({".npy", ".npz", ".pt", ".pth", ".safetensors"})
 STDIN = "-"
 
 ModelOption = Annotated[
@@ -34,7 +32,7 @@ class Input(NamedTuple):
     relative: Path
 
 
-def find_inputs(names: Iterable[str], suffixes: frozenset[str]) -> list[Input]:
+def find_inputs(names: Iterable[str], suffixes: Sequence[str]) -> list[Input]:
     """Files that names mean: files themselves, folders searched through, globs expanded; sorted, each once.
 
     Raises:
@@ -52,7 +50,7 @@ def find_inputs(names: Iterable[str], suffixes: frozenset[str]) -> list[Input]:
             hits = (Path(p) for p in sorted(glob.glob(name, recursive=True)))
             matches = [Input(p, Path(p.name)) for p in hits if p.is_file()]
         if not matches:
-            raise ValueError(f"nothing to read at {name}: no such file, or no {', '.join(sorted(suffixes))} in it")
+            raise ValueError(f"nothing to read at {name}: no such file, or no {', '.join(suffixes)} in it")
         for match in matches:
             found.setdefault(match.path.resolve(), match)
     return list(found.values())

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from waveflow.cli.inputs import AUDIO_SUFFIXES, MEL_SUFFIXES, Input, JsonOption, complain, find_inputs, tracked
+from waveflow.audio.suffixes import AUDIO_SUFFIXES, MEL_SUFFIXES
+from waveflow.cli.inputs import Input, JsonOption, complain, find_inputs, tracked
 
 if TYPE_CHECKING:
     from waveflow.audio.mel import MelConfig
@@ -24,7 +25,7 @@ def mel(
         str | None, typer.Option(help="nvidia, hifigan, vocos, parallelwavegan, flowavenet, nemo, ...")
     ] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Take the mel contract of this model.")] = None,
-    suffix: Annotated[str, typer.Option(help=".npy, .npz, .pt or .safetensors, for a folder.")] = ".npy",
+    suffix: Annotated[str, typer.Option(help=f"{', '.join(MEL_SUFFIXES)}; for a folder.")] = ".npy",
     overwrite: Annotated[bool, typer.Option(help="Replace files that exist; else they are kept.")] = False,
     doctor: Annotated[
         bool, typer.Option("--doctor", help="The inputs are mels: tell which convention each follows.")
@@ -41,7 +42,7 @@ def mel(
     from waveflow.audio import io
     from waveflow.audio.mel import MelConfig, MelSpectrogram
     from waveflow.audio.mel_files import write_mel
-    from waveflow.checkpoints.native import load
+    from waveflow.checkpoints.native import read_mel_config
     from waveflow.inference.loading import find_checkpoint
 
     if preset and model:
@@ -49,12 +50,12 @@ def mel(
     if (recording or json) and not doctor:
         raise ValueError("--audio and --json belong to --doctor; add it or leave them out")
     found = find_inputs(inputs, MEL_SUFFIXES if doctor else AUDIO_SUFFIXES)
-    config = MelConfig.preset(preset) if preset else load(find_checkpoint(model)).mel_config
+    config = MelConfig.preset(preset) if preset else read_mel_config(find_checkpoint(model))
     if doctor:
         _diagnose(found, config, recording, json)
         return
     transform = MelSpectrogram(config)
-    single = output.suffix.lower() in (".npy", ".npz", ".pt", ".safetensors")
+    single = output.suffix.lower() in MEL_SUFFIXES
     if single and len(found) > 1:
         raise ValueError(f"--output {output} is one file, but there are {len(found)} inputs; name a folder")
     failed = False

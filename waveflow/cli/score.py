@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from waveflow.audio.suffixes import AUDIO_SUFFIXES
 from waveflow.cli.inputs import (
-    AUDIO_SUFFIXES,
     DeviceOption,
     JsonOption,
     ModelOption,

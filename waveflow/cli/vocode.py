@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from waveflow.audio.suffixes import AUDIO_SUFFIXES, MEL_SUFFIXES
 from waveflow.cli.inputs import (
-    AUDIO_SUFFIXES,
-    MEL_SUFFIXES,
     STDIN,
     DeviceOption,
     Input,
@@ -129,7 +128,7 @@ def _plan(names: list[str], output: Path | None) -> list[tuple[Input, Path]]:
         return [(Input(Path(STDIN), Path("stdin")), output or Path(STDIN))]
     if STDIN in names:
         raise ValueError("- (stdin) was given with other inputs; give it alone")
-    found = find_inputs(names, AUDIO_SUFFIXES | MEL_SUFFIXES)
+    found = find_inputs(names, AUDIO_SUFFIXES + MEL_SUFFIXES)
     if output is not None and (output.suffix.lower() in (".wav", ".flac") or str(output) == STDIN):
         if len(found) > 1:
             raise ValueError(f"--output {output} is one file, but there are {len(found)} inputs; name a folder")

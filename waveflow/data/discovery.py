@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from waveflow.audio.io import SUFFIXES
+from waveflow.audio.suffixes import AUDIO_SUFFIXES
 from waveflow.data.layouts import read_layout
 
 # Folders that say what is in them, not who speaks.
@@ -56,7 +56,7 @@ def find_recordings(source: Path, speaker: str | None = None, skip: Path | None 
         else _laid_out(source, speaker) or _searched(source, speaker, skip)
     )
     if not found:
-        raise ValueError(f"{source} holds no recordings ({', '.join(SUFFIXES)})")
+        raise ValueError(f"{source} holds no recordings ({', '.join(AUDIO_SUFFIXES)})")
     return sorted(found, key=lambda recording: (recording.id, str(recording.path)))
 
 
@@ -73,7 +73,7 @@ def _searched(folder: Path, speaker: str | None, skip: Path | None) -> list[Reco
         inner = path.relative_to(folder).with_suffix("")
         hidden = any(part.startswith(".") for part in inner.parts)
         skipped = skip is not None and path.resolve().is_relative_to(skip.resolve())
-        if hidden or skipped or path.suffix.lower() not in SUFFIXES or not path.is_file():
+        if hidden or skipped or path.suffix.lower() not in AUDIO_SUFFIXES or not path.is_file():
             continue
         parts = [part for part in inner.parts[:-1] if part.lower() not in _CONTAINERS]
         name = speaker or (parts.pop(0) if parts else folder.resolve().name)
@@ -96,9 +96,9 @@ def _listed(listing: Path, speaker: str | None) -> list[Recording]:
         inner = PurePosixPath(clip)
         if inner.is_absolute() or ".." in inner.parts:
             raise ValueError(f"{listing} lists {clip!r}, expected recordings beside it or in its wavs")
-        inner = inner.with_suffix("") if inner.suffix.lower() in SUFFIXES else inner
+        inner = inner.with_suffix("") if inner.suffix.lower() in AUDIO_SUFFIXES else inner
         parts = [part for part in inner.parts[:-1] if part.lower() not in _CONTAINERS]
-        places = [folder / place / f"{inner}{suffix}" for place in ("", "wavs", "wav") for suffix in SUFFIXES]
+        places = [folder / place / f"{inner}{suffix}" for place in ("", "wavs", "wav") for suffix in AUDIO_SUFFIXES]
         path = next((place for place in places if place.is_file()), None)
         text = texts[-1].strip() if texts else ""
         found.append(Recording("/".join([name, *parts, inner.name]), path, name, text))

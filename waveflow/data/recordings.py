@@ -7,10 +7,9 @@ from torch import Tensor
 from waveflow.audio.io import read
 from waveflow.audio.mel import MelConfig, check_mel
 from waveflow.audio.mel_files import read_mel
+from waveflow.audio.suffixes import MEL_SUFFIXES
 from waveflow.data.audio_cache import AudioCache
 from waveflow.data.manifest import Entry, Manifest
-
-MEL_SUFFIXES = (".npy", ".npz", ".pt", ".safetensors")
 
 
 class Recordings:
@@ -19,7 +18,7 @@ class Recordings:
     Args:
         manifest: The corpus, or a split of it.
         mel: The mel contract.
-        mels: Folder of paired mels, `<id>.npy` (or `.npz`, `.pt`, `.safetensors`) for each recording.
+        mels: Folder of paired mels, `<id>.npy` (or another of `MEL_SUFFIXES`) for each recording.
         cache_bytes: Memory for decoded audio, in each process that reads.
 
     Raises:

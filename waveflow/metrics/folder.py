@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from waveflow.audio import io
+from waveflow.audio.suffixes import AUDIO_SUFFIXES
 from waveflow.metrics.evaluate import Clip
 
 
@@ -24,13 +25,13 @@ def find_recordings(path: str | Path) -> dict[str, Path]:
         raise ValueError(f"{path} does not exist; give a sound file or a folder of them")
     found: dict[str, Path] = {}
     for file in sorted(path.rglob("*")):
-        if file.suffix.lower() not in io.SUFFIXES or not file.is_file():
+        if file.suffix.lower() not in AUDIO_SUFFIXES or not file.is_file():
             continue
         if file.stem in found:
             raise ValueError(f"{found[file.stem]} and {file} share the stem by which files are matched; rename one")
         found[file.stem] = file
     if not found:
-        raise ValueError(f"{path} holds no sound files; expected some of {', '.join(io.SUFFIXES)}")
+        raise ValueError(f"{path} holds no sound files; expected some of {', '.join(AUDIO_SUFFIXES)}")
     return found
 
 
