@@ -3,17 +3,11 @@ import math
 import pytest
 import torch
 
-from waveflow.adapters import coqui, espnet, nemo
+from waveflow.adapters import coqui, espnet
 from waveflow.audio.mel import MelConfig, MelSpectrogram
 from waveflow.audio.mel_convert import convert_mel
 
-# The preprocessor of NeMo's fastpitch_align_v1.05.yaml, and the defaults of Coqui's BaseAudioConfig.
-FASTPITCH = {
-    "features": 80, "lowfreq": 0, "highfreq": 8000, "n_fft": 1024, "n_window_size": 1024, "window_size": False,
-    "n_window_stride": 256, "window_stride": False, "pad_to": 1, "pad_value": 0, "sample_rate": 22050, "window": "hann",
-    "normalize": None, "preemph": None, "dither": 0.0, "frame_splicing": 1, "log": True, "log_zero_guard_type": "add",
-    "log_zero_guard_value": 1e-5, "mag_power": 1.0,
-}  # fmt: skip
+# The defaults of Coqui's BaseAudioConfig.
 COQUI = {
     "fft_size": 1024, "win_length": 1024, "hop_length": 256, "frame_shift_ms": None, "frame_length_ms": None,
     "stft_pad_mode": "reflect", "sample_rate": 22050, "resample": False, "preemphasis": 0.0, "ref_level_db": 20,
@@ -52,35 +46,6 @@ def test_what_a_coqui_mel_cannot_undo_is_refused(audio, reason):
         coqui(audio)
 
 
-def test_nemos_preprocessor_is_its_preset():
-    section = {**FASTPITCH, "pad_to": 16, "pad_value": -11.52, "log_zero_guard_type": "clamp"}
-    assert nemo(section, pad_mode="reflect") == MelConfig.preset("nemo")
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"normalize": "per_feature"}, "normalize='per_feature' and"),
-        ({"log": False}, "log=False"),
-        ({"window": "blackman"}, "window='blackman'"),
-        ({"frame_splicing": 3}, "frame_splicing=3"),
-        ({"pad_to": "max"}, "pad_to='max'"),
-    ],
-)
-def test_what_a_nemo_mel_cannot_undo_is_refused(changes, reason):
-    with pytest.raises(ValueError, match=reason):
-        nemo({**FASTPITCH, **changes})
-
-
-def test_what_a_nemo_section_leaves_out_is_said_to_be_nemos_own():
-    with pytest.raises(ValueError, match=r"preemph=0.97, NeMo's own where the section leaves it out"):
-        nemo({"features": 80, "sample_rate": 22050})
-    assert nemo({"preemph": None, "normalize": None}) == MelConfig.preset(
-        "nemo", sample_rate=16000, n_fft=512, win_length=320, hop_length=160, n_mels=64, f_max=None, power=2.0,
-        clip=2**-24, clip_style="add", pad_mode="constant", pad_value=0.0,
-    )  # fmt: skip
-
-
 def test_coquis_statistics_are_undone():
     audio = {"stats_path": "scale_stats.npy", "mel_fmax": 8000.0}
     source = coqui(audio, mean=[-40.0] * 80, std=[15.0] * 80)
@@ -88,18 +53,6 @@ def test_coquis_statistics_are_undone():
     level = normal * 15 - 40
     expected = MelSpectrogram(MelConfig()).compress(10 ** (level / 20))
     torch.testing.assert_close(convert_mel(normal, source, MelConfig()), expected, atol=1e-4, rtol=0)
-
-
-def test_fastpitchs_mels_become_nvidias_of_the_same_audio():
-    t = torch.arange(22050) / 22050
-    audio = sum(0.05 * torch.sin(2 * torch.pi * 150 * k * t) for k in range(1, 20)) * torch.sin(torch.pi * t)
-    theirs, ours = MelSpectrogram(nemo(FASTPITCH))(audio), MelSpectrogram(MelConfig())(audio)
-    assert theirs.shape == ours.shape
-    found = convert_mel(theirs, nemo(FASTPITCH), MelConfig())
-    loud = ours > -6
-    assert (found - ours)[loud].abs().mean() < 0.05
-    with pytest.raises(ValueError, match=r"preemph=0.97"):
-        nemo({**FASTPITCH, "preemph": 0.97})
 
 
 def test_coquis_defaults_need_only_their_bands_limited_to_become_nvidias():

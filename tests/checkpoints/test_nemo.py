@@ -6,6 +6,7 @@ import pytest
 import torch
 import waveglow_files as files
 
+from waveflow import adapters
 from waveflow.audio.mel import MelConfig
 from waveflow.checkpoints import CheckpointError, convert, load
 from waveflow.checkpoints.nemo import read_mel
@@ -47,7 +48,7 @@ def test_the_mel_contract_is_what_the_config_states(tmp_path, state):
 
 def test_a_mel_that_is_told_goes_before_the_config(tmp_path, state):
     files.write_nemo(tmp_path / "source.nemo", state, yaml=files.NEMO_YAML.replace("preemph: null", "preemph: 0.97"))
-    refuse(tmp_path, r"has preemph=0\.97 in model_config\.yaml, only None is done; say which mel")
+    refuse(tmp_path, r"in model_config\.yaml: preemph=0\.97: expected None.*; say which mel")
     convert(tmp_path / "source.nemo", tmp_path / "native", mel="nvidia")
     assert load(tmp_path / "native").config.mel == MelConfig.preset("nvidia", n_mels=5)
 
@@ -62,6 +63,28 @@ def test_settings_may_lie_under_params_or_be_left_out():
 
 
 @pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        (
+            {"n_window_size": None, "n_window_stride": None, "window_size": 0.05, "window_stride": "0.0125"},
+            {"n_fft": 2048, "win_length": 1102, "hop_length": 275},
+        ),
+        ({"exact_pad": True}, {"padding": "same"}),
+        ({"mel_norm": None}, {"norm": None}),
+        ({"log_zero_guard_value": "eps"}, {"clip": torch.finfo(torch.float32).eps}),
+        ({"log_zero_guard_value": "1e-05", "pad_value": "-11.52", "highfreq": "8000"}, {"f_max": 8000.0}),
+    ],
+)
+def test_what_the_preprocessor_says_is_what_the_adapter_reads_but_for_the_ends(setting, expected):
+    section = {**TRUTH, **setting}
+    found = read_mel({"preprocessor": section}, 5, "x")
+    # WaveGlows are taken to be older than NeMo's padding with zeros.
+    assert found == adapters.nemo(section, n_mels=5, pad_mode="reflect")
+    assert adapters.nemo(section, n_mels=5).pad_mode == "constant"
+    assert found == MelConfig.preset("nemo", **{"n_mels": 5, "f_max": None, **expected})
+
+
+@pytest.mark.parametrize(
     "setting",
     [
         {"sample_rate": "${sample_rate}"},
@@ -70,7 +93,12 @@ def test_settings_may_lie_under_params_or_be_left_out():
         {"n_window_stride": 4096},
         {"highfreq": 1e9},
         {"log_zero_guard_type": ["clamp"]},
-        {"log_zero_guard_value": "tiny"},
+        {"log_zero_guard_value": "small"},
+        {"log_zero_guard_value": None},
+        {"sample_rate": None},
+        {"mel_norm": 1},
+        {"pad_to": "max"},
+        {"window_size": 1e308, "n_window_size": None},
         {"normalize": "per_feature"},
         {"log": False},
         {"window": "hamming"},

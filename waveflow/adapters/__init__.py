@@ -1,7 +1,8 @@
 """Vocoders in the shapes that other packages call them by; each module needs its package only where it is used."""
 
-from waveflow.adapters.mels import coqui, espnet, nemo, speecht5
+from waveflow.adapters.mels import coqui, espnet, speecht5
 from waveflow.adapters.torchaudio import TorchaudioVocoder
 from waveflow.adapters.transformers import TransformersVocoder
+from waveflow.audio.nemo import nemo
 
 __all__ = ["TorchaudioVocoder", "TransformersVocoder", "coqui", "espnet", "nemo", "speecht5"]

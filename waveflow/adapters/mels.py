@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-
 from waveflow.audio.mel_config import LOG_SCALE, MelConfig
 
 
@@ -26,73 +24,6 @@ def espnet(*, mean: Sequence[float] | None = None, std: Sequence[float] | None =
     """
     statistics = {"mean": None if mean is None else [*mean], "std": None if std is None else [*std]}
     return MelConfig.preset("espnet", **statistics, **changes)
-
-
-def nemo(preprocessor: Mapping[str, Any], **changes: Any) -> MelConfig:
-    """The contract of NeMo's `preprocessor` section, `AudioToMelSpectrogramPreprocessor` in evaluation.
-
-    Settings left out are those of NeMo's class, which is made for recognition: 16 kHz, 64 bands of powers, pre-emphasis
-    and normalisation, so give the section whole. Since 2.5 NeMo pads recordings with zeros and fills the last frame
-    with `pad_value`; up to 2.4 it reflected them and counted that frame: `pad_mode="reflect"`. Here it is always
-    computed.
-
-    Args:
-        preprocessor: The section.
-        changes: Settings of `MelConfig` that differ.
-
-    Raises:
-        ValueError: It normalises each recording by itself, emphasises high frequencies, asks for no log, or for
-            something else that a mel contract has no word for.
-    """
-    given = {"preemph": 0.97, "normalize": "per_feature", "log": True, "window": "hann", "frame_splicing": 1}
-    given |= {name: preprocessor[name] for name in given if name in preprocessor}
-    if given["preemph"]:
-        raise ValueError(
-            f"preemph={given['preemph']!r}{_default(preprocessor, 'preemph')}: expected None, for it cannot be "
-            "undone in a mel"
-        )
-    if given["normalize"] or not given["log"]:
-        raise ValueError(
-            f"normalize={given['normalize']!r}{_default(preprocessor, 'normalize')} and log={given['log']!r}: a mel "
-            "normalised by its own recording, or without logarithm, is no vocoder's; expected None and True"
-        )
-    if given["window"] != "hann" or given["frame_splicing"] != 1 or preprocessor.get("pad_to") == "max":
-        raise ValueError(
-            f"window={given['window']!r}, frame_splicing={given['frame_splicing']!r} and "
-            f"pad_to={preprocessor.get('pad_to')!r}: expected a Hann window, 1, and a number of frames"
-        )
-    rate = preprocessor.get("sample_rate", 16000)
-    window = _samples(preprocessor, "window_size", 0.02, rate)
-    guard = preprocessor.get("log_zero_guard_value", 2**-24)
-    found = {
-        "sample_rate": rate,
-        "n_fft": preprocessor.get("n_fft") or 2 ** (window - 1).bit_length(),
-        "win_length": window,
-        "hop_length": _samples(preprocessor, "window_stride", 0.01, rate),
-        "n_mels": preprocessor.get("features", 64),
-        "f_min": float(preprocessor.get("lowfreq", 0)),
-        "f_max": preprocessor.get("highfreq"),
-        "norm": preprocessor.get("mel_norm", "slaney"),
-        "power": float(preprocessor.get("mag_power", 2.0)),
-        "padding": "same" if preprocessor.get("exact_pad") else "center",
-        "pad_mode": "constant",
-        "clip": getattr(torch.finfo(torch.float32), guard) if guard in ("tiny", "eps") else float(guard),
-        "clip_style": preprocessor.get("log_zero_guard_type", "add"),
-        "pad_to": max(1, preprocessor.get("pad_to", 16)),
-        "pad_value": float(preprocessor.get("pad_value", 0)),
-    }
-    return MelConfig.preset("nemo", **{**found, **changes})
-
-
-def _default(section: Mapping[str, Any], name: str) -> str:
-    return "" if name in section else ", NeMo's own where the section leaves it out"
-
-
-def _samples(section: Mapping[str, Any], name: str, seconds: float, rate: int) -> int:
-    """NeMo's window or stride: in samples under `n_<name>`, or in seconds, of which False means none."""
-    if told := section.get(f"n_{name}"):
-        return int(told)
-    return int((section.get(name) or seconds) * rate)
 
 
 def coqui(

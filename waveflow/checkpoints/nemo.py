@@ -10,31 +10,13 @@ from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
 from waveflow.audio.mel import MelConfig
+from waveflow.audio.nemo import nemo
 from waveflow.checkpoints.errors import CheckpointError, damaged
 
 GZIP_MAGIC = b"\x1f\x8b"
 _CONFIG, _WEIGHTS = "model_config.yaml", "model_weights.ckpt"
 _MAX_BYTES = {_CONFIG: 1 << 20, _WEIGHTS: 4 << 30}
 _MAX_MEMBERS = 1000
-# NeMo's settings of its mel, ours, and what NeMo takes where a setting is left out.
-_NUMBERS = {
-    "sample_rate": ("sample_rate", 16000),
-    "n_fft": ("n_fft", None),
-    "n_window_size": ("win_length", 320),
-    "n_window_stride": ("hop_length", 160),
-    "lowfreq": ("f_min", 0),
-    "highfreq": ("f_max", None),
-    "mag_power": ("power", 2.0),
-    "log_zero_guard_value": ("clip", 2**-24),
-    "pad_to": ("pad_to", 16),
-    "pad_value": ("pad_value", 0),
-}
-_FIXED = {
-    "preemph": (None, 0.97),
-    "normalize": (None, "per_feature"),
-    "log": (True, True),
-    "window": ("hann", "hann"),
-}
 
 
 def is_tar(stream: BinaryIO) -> bool:
@@ -78,7 +60,9 @@ def _read_members(stream: BinaryIO, name: str) -> dict[str, bytes]:
                     "plain file: it may be malicious; nothing was unpacked"
                 )
             if count >= _MAX_MEMBERS or member.size > _MAX_BYTES[_WEIGHTS]:
-                raise CheckpointError(f"{name} has too many or too large entries for a WaveGlow; nothing was unpacked")
+                raise CheckpointError(
+                    f"{name} has too many or too large entries for a checkpoint; nothing was unpacked"
+                )
             key = str(path)
             if key not in _MAX_BYTES:
                 continue
@@ -104,30 +88,21 @@ def read_mel(config: dict[str, Any], n_mels: int, name: str) -> MelConfig:
     """The mel contract that a NeMo config states under `preprocessor`; the preset `nemo` where it states
     none.
 
+    WaveGlows are taken to be of NeMo before 2.5, which reflected recordings at their ends; of a later one, say which
+    mel it is.
+
     Raises:
         CheckpointError: It states something that our mels do not do, or that is not a number.
     """
     settings = config.get("preprocessor")
     if not isinstance(settings, dict):
         return MelConfig.preset("nemo", n_mels=n_mels)
-    settings = settings["params"] if isinstance(settings.get("params"), dict) else settings
-    remedy = "say which mel it is with mel=... (--mel)"
-    changes: dict[str, Any] = {"n_mels": n_mels}
-    for theirs, (expected, default) in _FIXED.items():
-        if (value := settings.get(theirs, default)) != expected:
-            raise CheckpointError(f"{name} has {theirs}={value!r} in {_CONFIG}, only {expected!r} is done; {remedy}")
     try:
-        for theirs, (ours, default) in _NUMBERS.items():
-            value = settings.get(theirs, default)
-            # YAML 1.1 takes 1e-05, written without a point, for text.
-            changes[ours] = float(value) if type(value) is str else value
-        if changes["n_fft"] is None:
-            changes["n_fft"] = 2 ** (int(changes["win_length"]) - 1).bit_length()
-        changes["pad_to"] = changes["pad_to"] or 1
-        changes["clip_style"] = settings.get("log_zero_guard_type", "add")
-        return MelConfig.preset("nemo", **changes)
+        return nemo(settings, n_mels=n_mels, pad_mode="reflect")
     except (ArithmeticError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{name} has no usable mel in {_CONFIG}: {error}; {remedy}") from error
+        raise CheckpointError(
+            f"{name} has no usable mel in {_CONFIG}: {error}; say which mel it is with mel=... (--mel)"
+        ) from error
 
 
 def rename(key: str) -> str | None:
