@@ -8,7 +8,6 @@ from tolerances import GOLDEN_WAVEGLOW as BOUND
 from waveflow.audio.mel import MelConfig
 from waveflow.checkpoints.nvidia import read_waveglow, to_nvidia_state_dict
 from waveflow.losses import waveglow_loss
-from waveflow.models import WaveGlow, WaveGlowConfig
 
 WEIGHT_NORMED = ["waveglow_ckpt", "waveglow_small"]
 ALL = [*WEIGHT_NORMED, *(f"{name}_no_weight_norm" for name in WEIGHT_NORMED)]
@@ -16,10 +15,7 @@ ALL = [*WEIGHT_NORMED, *(f"{name}_no_weight_norm" for name in WEIGHT_NORMED)]
 
 def model_of(state, name):
     found = read_waveglow(state, name)
-    mel = MelConfig.preset("nvidia", n_mels=found.config.pop("n_mels"))
-    model = WaveGlow(WaveGlowConfig(mel=mel, **found.config)).eval()
-    model.load_state_dict(found.weights)
-    return model
+    return found.build(MelConfig.preset("nvidia", n_mels=found.n_mels))
 
 
 @pytest.fixture

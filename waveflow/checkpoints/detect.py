@@ -35,17 +35,10 @@ def understand(tensors: dict[str, Tensor], name: str, options: dict[str, Any]) -
         CheckpointError: It is none of the known models, or unsound.
         ValueError: An option that the model has not, or whose value shapes tell.
     """
-    reader = next((reader for known, reader in _KNOWN if known(tensors)), _read_waveglow)
+    reader = next((reader for known, reader in _KNOWN if known(tensors)), read_waveglow)
     accepted = [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
     if strange := sorted(options.keys() - set(accepted)):
         raise ValueError(
             f"{strange[0]} was given for {name}, whose weights leave only {accepted or 'nothing'} open; leave it out"
         )
     return reader(tensors, name, **options)
-
-
-def _read_waveglow(tensors: dict[str, Tensor], name: str, *, swap_halves: bool = False) -> Found:
-    found = read_waveglow(tensors, name)
-    config = {**found.config, "swap_halves": swap_halves}
-    n_mels = config.pop("n_mels")
-    return Found("waveglow", config, n_mels, found.weights, found.weight_norm, found.dtype, generation=found.generation)

@@ -18,7 +18,7 @@ from torch import Tensor
 from waveflow._version import __version__
 from waveflow.audio.mel import MelConfig
 from waveflow.checkpoints.atomic import atomic_directory, entries
-from waveflow.checkpoints.errors import CheckpointError
+from waveflow.checkpoints.errors import CheckpointError, some
 from waveflow.models import BEFORE_SETTINGS, MODELS, MelFlow, build, config_from_dict, config_to_dict, model_name
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -191,7 +191,7 @@ def portable(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
 def _refuse_to_replace_others(directory: Path) -> None:
     if others := sorted(entries(directory) - {CONFIG, WEIGHTS}):
         raise CheckpointError(
-            f"{directory} holds {_some(others)}, which replacing it would delete; choose a directory that is "
+            f"{directory} holds {some(others)}, which replacing it would delete; choose a directory that is "
             "new or holds a checkpoint alone"
         )
 
@@ -214,9 +214,9 @@ def _read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
 def _refuse_other_weights(path: Path, found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     remedy = f"{CONFIG} and {WEIGHTS} must come from one save"
     if missing := sorted(expected.keys() - found.keys()):
-        raise CheckpointError(f"{path} lacks {_some(missing)}, which the model of {CONFIG} has; {remedy}")
+        raise CheckpointError(f"{path} lacks {some(missing)}, which the model of {CONFIG} has; {remedy}")
     if unexpected := sorted(found.keys() - expected.keys()):
-        raise CheckpointError(f"{path} has {_some(unexpected)}, not in the model of {CONFIG}; {remedy}")
+        raise CheckpointError(f"{path} has {some(unexpected)}, not in the model of {CONFIG}; {remedy}")
     for name, value in found.items():
         if value.shape != expected[name].shape:
             raise CheckpointError(
@@ -228,7 +228,3 @@ def _refuse_other_weights(path: Path, found: dict[str, Tensor], expected: dict[s
             raise CheckpointError(f"{path} has {name} as {kinds}; {remedy}")
         if value.is_floating_point() and not value.isfinite().all():
             raise CheckpointError(f"{path} has NaN or infinite values in {name}; get a sound checkpoint")
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

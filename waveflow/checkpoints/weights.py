@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from waveflow.audio.mel import MelConfig
-from waveflow.checkpoints.errors import CheckpointError
+from waveflow.checkpoints.errors import CheckpointError, some
 from waveflow.models import MelFlow, build
 
 _LENGTH = ("weight_g", "parametrizations.weight.original0")
@@ -105,7 +105,7 @@ class Convolution:
 
 
 def stack(convolutions: Sequence[Convolution]) -> Convolution:
-    """One convolution with the outputs of several over the same input.
+    """One convolution with the outputs of several over the same input, all with a bias or all without.
 
     Weight norm is by row, so that nothing is rounded.
     """
@@ -117,7 +117,7 @@ def stack(convolutions: Sequence[Convolution]) -> Convolution:
     return Convolution(
         torch.cat([c.length for c in convolutions]) if normed else None,
         torch.cat([c.direction for c in convolutions]),
-        torch.cat([c.bias for c in convolutions]),
+        None if convolutions[0].bias is None else torch.cat([c.bias for c in convolutions]),
     )
 
 
@@ -152,10 +152,16 @@ class ForeignWeights:
         return len(found)
 
     def shape(self, key: str) -> tuple[int, ...]:
-        """Of the weight of a convolution."""
+        """Of the weight of a convolution or linear layer, two dimensions or more."""
         for leaf in ("weight", *_DIRECTION):
             if f"{key}.{leaf}" in self._left:
-                return tuple(self._left[f"{key}.{leaf}"].shape)
+                shape = tuple(self._left[f"{key}.{leaf}"].shape)
+                if len(shape) < 2:
+                    raise CheckpointError(
+                        f"{self.name} has {key}.{leaf} of shape {shape}, expected the weight of a convolution; "
+                        "it is another model, or damaged"
+                    )
+                return shape
         raise self._missing(f"{key}.weight")
 
     def tensor(self, key: str, shape: Iterable[int]) -> Tensor:
@@ -175,7 +181,13 @@ class ForeignWeights:
     def convolution(self, key: str, shape: Iterable[int], *, bias: bool = True) -> Convolution:
         """Take a convolution whose weight has a given shape, weight-normed in either form or plain."""
         shape = tuple(shape)
-        for length_leaf, direction_leaf in zip(_LENGTH, _DIRECTION):
+        forms = (("weight",), *zip(_LENGTH, _DIRECTION))
+        found = [f"{key}.{leaf}" for form in forms for leaf in form if f"{key}.{leaf}" in self._left]
+        if sum(any(f"{key}.{leaf}" in found for leaf in form) for form in forms) > 1:
+            raise CheckpointError(
+                f"{self.name} has the weight of {key} in two forms, {some(found)}; keep one, or save it again"
+            )
+        for length_leaf, direction_leaf in forms[1:]:
             if f"{key}.{direction_leaf}" in self._left:
                 length = self.tensor(f"{key}.{length_leaf}", (shape[0], *[1] * (len(shape) - 1)))
                 direction = self.tensor(f"{key}.{direction_leaf}", shape)
@@ -220,9 +232,3 @@ def without_prefix(tensors: dict[str, Tensor], anchor: str, name: str) -> dict[s
     if others := [key for key in tensors if not key.startswith(prefix)]:
         raise CheckpointError(f"{name} has {some(others)} beside {found[0]}; save the model alone")
     return {key.removeprefix(prefix): value for key, value in tensors.items()}
-
-
-def some(keys: Iterable[str]) -> str:
-    """The first few of some names, for an error."""
-    names = sorted(keys)
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
