@@ -128,7 +128,7 @@ MALICIOUS = {
 def test_whatever_is_not_in_the_list_is_refused_by_name(tmp_path, monkeypatch, payload, protocol):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        CheckpointError, match=r"file\.pt asks for '[\w.]+', which no WaveGlow needs.*nothing was executed"
+        CheckpointError, match=r"file\.pt asks for '[\w.]+', which no checkpoint needs.*nothing was executed"
     ):
         read(pickle.dumps({"model": [payload]}, protocol))
     assert os.listdir() == []

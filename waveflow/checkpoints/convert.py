@@ -80,7 +80,8 @@ def convert(
     written.
 
     Args:
-        source: A `.pt`, `.safetensors`, `.nemo` or `.pdparams` file.
+        source: A file that `torch.save` wrote (`.pt`, `.pth`, `.pth.tar`, ...), or a `.safetensors`, `.nemo` or
+            `.pdparams`.
         destination: The native checkpoint's directory.
         swap_halves: The file is of the earliest release (`waveglow_old.pt`, glow_old.py), whose every other
             flow changes the first half of the channels. The weights cannot tell; a wrong guess gives noise.

@@ -43,10 +43,13 @@ class Foreign:
 
 
 def read_foreign(path: str | os.PathLike[str]) -> Foreign:
-    """Read the state dict out of a `.pt`, `.safetensors` or `.nemo`, executing nothing of it.
+    """Read the state dict out of a file, executing nothing of it.
+
+    Known are what `torch.save` writes, zip or legacy (`.pt`, `.pth`, `.pth.tar`, ...), safetensors, NeMo's `.nemo` (a
+    `.tar`), and Paddle's `.pdparams`. But for the last, contents tell which it is, not the name.
 
     Raises:
-        CheckpointError: It is none of these, is damaged, or asks for something that no WaveGlow needs.
+        CheckpointError: It is none of these, is damaged, or asks for something that no checkpoint needs.
     """
     path = Path(path)
     if path.is_dir():
@@ -54,11 +57,9 @@ def read_foreign(path: str | os.PathLike[str]) -> Foreign:
     try:
         with path.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256") if hasattr(hashlib, "file_digest") else _digest(stream)
-            found = _read(stream, str(path))
+            return _read(stream, str(path), sha256.hexdigest())
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
-    found.sha256 = sha256.hexdigest()
-    return found
 
 
 def _digest(stream: BinaryIO) -> Any:
@@ -68,26 +69,26 @@ def _digest(stream: BinaryIO) -> Any:
     return sha256
 
 
-def _read(stream: BinaryIO, name: str) -> Foreign:
+def _read(stream: BinaryIO, name: str, sha256: str) -> Foreign:
     if name.endswith(".pdparams"):
-        return Foreign("Paddle parameters", read_pdparams(stream, name), "")
+        return Foreign("Paddle parameters", read_pdparams(stream, name), sha256)
     stream.seek(0)
     head = stream.read(9)
     if head[8:] == b"{":
         stream.seek(0)
         try:
-            return Foreign("safetensors state dict", safetensors.torch.load(stream.read()), "")
+            return Foreign("safetensors state dict", safetensors.torch.load(stream.read()), sha256)
         except (safetensors.SafetensorError, KeyError, RuntimeError, ValueError) as error:
             raise damaged(name, error) from error
     if not nemo.is_tar(stream):
-        return _read_torch(stream, name)
+        return _read_torch(stream, name, sha256)
     config, weights = nemo.read_archive(stream, name)
-    found = _read_torch(weights, name)
+    found = _read_torch(weights, name, sha256)
     tensors = {new: value for key, value in found.tensors.items() if (new := nemo.rename(key))}
-    return Foreign(f"NeMo archive of a {found.format}", tensors, "", found.facts, config)
+    return Foreign(f"NeMo archive of a {found.format}", tensors, sha256, found.facts, config)
 
 
-def _read_torch(stream: BinaryIO, name: str) -> Foreign:
+def _read_torch(stream: BinaryIO, name: str, sha256: str) -> Foreign:
     root, container = read_torch_file(stream, name)
     model, facts = root, {}
     if isinstance(root, dict):
@@ -106,7 +107,8 @@ def _read_torch(stream: BinaryIO, name: str) -> Foreign:
             f"{name} is no state dict: {what}; "
             "expected a model, or its state dict, plain or under 'model' or 'state_dict'"
         )
-    return Foreign(f"{container} of a {contents}", {key: value.tensor() for key, value in stored.items()}, "", facts)
+    tensors = {key: value.tensor() for key, value in stored.items()}
+    return Foreign(f"{container} of a {contents}", tensors, sha256, facts)
 
 
 def _flatten(module: Record, name: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 `pickle` calls whatever a file names. Here nothing that a file names is ever imported or called: a global is
 a name, which must stand in a short list; an instance of a class becomes a `Record` of its attributes; a
-tensor becomes a `StoredTensor`, which says where its numbers lie. What no WaveGlow needs is refused by name.
+tensor becomes a `StoredTensor`, which says where its numbers lie. What no checkpoint needs is refused by name.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class _Machine:
         elif opcode in _ACTIONS:
             _ACTIONS[opcode](self, argument)
         elif opcode not in ("PROTO", "FRAME", "STOP"):
-            raise CheckpointError(f"{self.name} uses the pickle opcode {opcode}, which no WaveGlow needs")
+            raise CheckpointError(f"{self.name} uses the pickle opcode {opcode}, which no checkpoint needs")
 
     def to_mark(self) -> list[Any]:
         items, self.stack = self.stack, self.below.pop()
@@ -161,7 +161,7 @@ class _Machine:
         if name in self.calls or name in _RECONSTRUCTORS or name in _NAMES or is_record(name):
             return Global(name)
         raise CheckpointError(
-            f"{self.name} asks for {name[:200]!r}, which no WaveGlow needs: it may be malicious; nothing was "
+            f"{self.name} asks for {name[:200]!r}, which no checkpoint needs: it may be malicious; nothing was "
             "executed. If you trust it, save the model's state_dict() where it was made, and convert that"
         )
 
@@ -184,7 +184,7 @@ class _Machine:
         elif function.name in self.calls:
             self.push(self.calls[function.name](*arguments))
         else:
-            raise CheckpointError(f"{self.name} calls {function.name!r}, which no WaveGlow checkpoint does")
+            raise CheckpointError(f"{self.name} calls {function.name!r}, which no checkpoint does")
 
     def build(self, _: Any) -> None:
         state, target = self.stack.pop(), self.stack[-1]
