@@ -38,6 +38,7 @@ def singular(value):
 SPOILERS = {
     "missing bias": (replace("WN.1.in_layers.0.bias", None), r"lacks WN\.1\.in_layers\.0\.bias, which WaveGlow has"),
     "missing g": (replace("WN.1.start.weight_g", None), r"lacks WN\.1\.start\.weight_g"),
+    "missing v": (replace("WN.1.start.weight_v", None), r"lacks WN\.1\.start\.weight_v"),
     "missing end": (lambda s: [s.pop(f"WN.2.end.{leaf}") for leaf in ("weight", "bias")], r"lacks WN\.2\.end"),
     "missing layer": (lambda s: [s.pop(k) for k in [*s] if "in_layers.0" in k], r"lacks WN\.0\.in_layers\.0"),
     "missing flow": (lambda s: [s.pop(k) for k in [*s] if k.startswith("WN.1.")], r"lacks WN\.1\."),

@@ -188,7 +188,7 @@ class ForeignWeights:
                 f"{self.name} has the weight of {key} in two forms, {some(found)}; keep one, or save it again"
             )
         for length_leaf, direction_leaf in forms[1:]:
-            if f"{key}.{direction_leaf}" in self._left:
+            if f"{key}.{length_leaf}" in found or f"{key}.{direction_leaf}" in found:
                 length = self.tensor(f"{key}.{length_leaf}", (shape[0], *[1] * (len(shape) - 1)))
                 direction = self.tensor(f"{key}.{direction_leaf}", shape)
                 break
