@@ -76,7 +76,3 @@ def test_the_wheel_finds_its_recipes(installed, tmp_path):
     done = run(installed, tmp_path, "train", "--recipe", "ljspeech", "--show")
     assert done.returncode == 0, done.stderr
     assert "manifest:" in done.stdout
-
-
-def test_the_citation_names_the_version():
-    assert f"version: {waveflow.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
