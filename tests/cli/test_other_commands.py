@@ -7,8 +7,10 @@ import torch
 
 from waveflow.audio.mel import MelConfig, MelSpectrogram
 from waveflow.audio.mel_files import read_mel
+from waveflow.cli import inputs
 from waveflow.cli.main import COMMANDS, LazyCommands, app
 from waveflow.extras import MissingExtra
+from waveflow.inference import backends
 
 
 def test_help_lists_the_commands_and_each_has_an_example(run):
@@ -20,6 +22,13 @@ def test_help_lists_the_commands_and_each_has_an_example(run):
         code, out, _ = run(name, "--help")
         assert code == 0
         assert "Example" in out, name
+
+
+@pytest.mark.parametrize("command", ["vocode", "serve", "bench"])
+def test_help_names_every_backend(run, command):
+    assert inputs.BACKENDS == backends.BACKENDS
+    words = run(command, "--help")[1].replace("\u2502", " ").split()
+    assert {*backends.BACKENDS} <= {word.strip(",;") for word in words}
 
 
 def test_every_command_module_is_announced():

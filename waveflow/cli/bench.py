@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from waveflow.cli.inputs import DeviceOption, JsonOption, complain
+from waveflow.cli.inputs import BACKENDS, DeviceOption, JsonOption, complain
 
 
 def bench(
@@ -18,7 +18,9 @@ def bench(
     ] = None,
     backend: Annotated[
         list[str] | None,
-        typer.Option(help="reference, onednn, triton, ...; may be repeated. The reference and the device's fastest."),
+        typer.Option(
+            help=f"One of {', '.join(BACKENDS)}; may be repeated. The reference and the device's fastest unless given."
+        ),
     ] = None,
     dtype: Annotated[list[str] | None, typer.Option(help="float32, bfloat16 or float16; may be repeated.")] = None,
     batch: Annotated[list[int] | None, typer.Option(help="Utterances at a time; may be repeated.")] = None,
@@ -40,7 +42,7 @@ def bench(
 
     from waveflow.audio import io
     from waveflow.devices import device_of
-    from waveflow.inference.backends import BACKENDS, FASTEST
+    from waveflow.inference.backends import FASTEST
     from waveflow.inference.benchmark import PEERS, Candidate, Plan, made_up_vowels, rich_table, run
 
     for name, values, known in (

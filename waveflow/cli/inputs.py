@@ -14,12 +14,17 @@ if TYPE_CHECKING:
     from waveflow.inference import Vocoder
 
 STDIN = "-"
+# `waveflow.inference.backends.BACKENDS`, which would import PyTorch before any help is printed.
+BACKENDS = ("auto", "reference", "compile", "triton", "cuda", "onednn")
 
 ModelOption = Annotated[
     str | None,
     typer.Option("--model", "-m", help="Bundled model or checkpoint directory; the bundled LapGlow."),
 ]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one.")]
+BackendOption = Annotated[
+    str, typer.Option(help=f"Who computes the inverse: {', '.join(BACKENDS)}; auto takes the fastest that runs here.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 Item = TypeVar("Item")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from waveflow.cli.inputs import DeviceOption, ModelOption, load_vocoder
+from waveflow.cli.inputs import BackendOption, DeviceOption, ModelOption, load_vocoder
 from waveflow.extras import MissingExtra
 
 TOKEN_VARIABLE = "WAVEFLOW_TOKEN"
@@ -20,7 +20,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
     device: DeviceOption = "auto",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
-    backend: Annotated[str, typer.Option(help="auto, or a backend's name.")] = "auto",
+    backend: BackendOption = "auto",
     token_file: Annotated[
         Path | None,
         typer.Option(help=f"File with the token that clients must send; else ${TOKEN_VARIABLE}, else none."),

@@ -13,6 +13,7 @@ import typer
 from waveflow.audio.suffixes import AUDIO_SUFFIXES, MEL_SUFFIXES
 from waveflow.cli.inputs import (
     STDIN,
+    BackendOption,
     DeviceOption,
     Input,
     JsonOption,
@@ -46,7 +47,7 @@ def vocode(
     project: Annotated[int, typer.Option(help="Rounds of projection onto the mel.")] = 0,
     device: DeviceOption = "auto",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
-    backend: Annotated[str, typer.Option(help="auto, reference or compile.")] = "auto",
+    backend: BackendOption = "auto",
     subtype: Annotated[str, typer.Option(help="PCM_16, PCM_24 or FLOAT.")] = "PCM_16",
     overwrite: Annotated[bool, typer.Option(help="Replace files that exist; else they are kept.")] = False,
     stream: Annotated[

@@ -31,12 +31,15 @@ def load(
             LapGlow unless given.
         device: Where to run; `auto` is a GPU if there is one.
         dtype: Precision of synthesis; float32 unless given. Likelihoods are always computed in float32.
-        backend: `reference` (plain PyTorch), `compile` (torch.compile), or `auto`.
+        backend: Who computes the inverse: `reference` (plain PyTorch), `compile` (torch.compile), `triton` and `cuda`
+            (kernels of a GPU), `onednn` (the CPU's), or `auto`, which takes the fastest that agrees with the reference.
         adapter: A voice on top of the model: the `adapter.safetensors` of `waveflow finetune --adapter`. It is merged
             into the weights, so that synthesis costs nothing more and `vocoder.save` writes a whole model.
 
     Raises:
-        ValueError: No such model, a file that must be converted first, or an adapter made for another base.
+        ValueError: No such model, a file that must be converted first, an adapter made for another base, no such
+            backend, or one that knows no such model or precision.
+        RuntimeError: The device or the backend asked for cannot be used here; the message says why.
     """
     path = find_checkpoint(name_or_path)
     model = native.load(path)

@@ -32,7 +32,6 @@ class PlannedInverse:
     Args:
         flow: What `pack` made.
         backend: One of `waveflow.ops.BACKENDS`.
-        hop_length: Samples of a mel frame.
         graphs: Whether to record graphs.
     """
 
