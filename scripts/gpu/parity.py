@@ -7,8 +7,9 @@ For each model, precision and backend: decibels of signal to error against the m
 of mixed lengths gives each item what it gives alone; whether the same seed gives the same noise as on the CPU. On a CPU
 the reference rounds its operands as the kernels do, so that their error is known before a GPU is at hand.
 
-Writes benchmarks/parity-<device>.json after every row and fails if a bound is missed. `auto` takes the backend `cuda`
-only on a device of which this file says that it kept the bounds.
+Writes benchmarks/parity-<device>.json after every row and fails if a bound is missed. Where the backend `cuda` ran on a
+GPU, it also writes waveflow/ops/parity/<device>.json, the precisions in which that kept every bound: `auto` takes
+`cuda` only where this file allows it.
 """
 
 from __future__ import annotations

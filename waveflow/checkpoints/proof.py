@@ -98,7 +98,7 @@ def _worst_condition(model: MelFlow) -> float:
             if not condition <= MAX_CONDITION:
                 raise CheckpointError(
                     f"the 1x1 convolution {name} is singular: its condition is {condition:.1e}, "
-                    f"at most {MAX_CONDITION:.0e} can be inverted; they are damaged or diverged"
+                    f"at most {MAX_CONDITION:.0e} can be inverted; it is damaged or diverged"
                 )
             worst = max(worst, condition)
     return worst
