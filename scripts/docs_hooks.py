@@ -5,6 +5,7 @@ Everything works without a network: browsers draw MathML by themselves.
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -122,8 +123,30 @@ def _api_pages() -> dict[str, str]:
 
 
 def _exists(name: str) -> bool:
-    path = ROOT.joinpath(*name.split("."))
-    return any(place.with_suffix(".py").is_file() or place.is_dir() for place in (path, path.parent))
+    """Whether there is such a module, or a module that binds the last part of the name, told without importing any."""
+    module, _, attribute = name.rpartition(".")
+    if _source(name) is not None:
+        return True
+    source = _source(module)
+    return source is not None and attribute in _bound(ast.parse(source.read_text(encoding="utf-8")))
+
+
+def _source(module: str) -> Path | None:
+    path = ROOT.joinpath(*module.split("."))
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if module and file.is_file()), None)
+
+
+def _bound(tree: ast.Module) -> set[str]:
+    """The names that a module's own statements give to something."""
+    names = set()
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            names |= {found.id for found in ast.walk(node) if isinstance(getattr(found, "ctx", None), ast.Store)}
+    return names
 
 
 def _benchmark_pages() -> dict[str, str]:

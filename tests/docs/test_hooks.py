@@ -55,5 +55,21 @@ def test_results_become_tables_with_every_column(hooks):
 
 
 def test_every_page_of_the_reference_names_what_exists(hooks):
-    for names in hooks.API.values():
-        assert all(hooks._exists(name) for name in names)
+    assert [name for names in hooks.API.values() for name in names if not hooks._exists(name)] == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["waveflow.audio.mel_nonesuch", "waveflow.audio.mel.nonesuch", "waveflow.nonesuch.mel.MelSpectrogram", "nonesuch"],
+)
+def test_a_name_that_does_not_exist_is_left_out_of_the_reference(hooks, monkeypatch, name):
+    monkeypatch.setattr(hooks, "API", {"Mels": [name, "waveflow.audio.mel", "waveflow.audio.mel.MelSpectrogram"]})
+    page = hooks._api_pages()["api/mels.md"]
+    assert page == "# Mels\n\n::: waveflow.audio.mel\n\n::: waveflow.audio.mel.MelSpectrogram\n"
+
+
+def test_every_page_that_the_nav_lists_is_there(hooks):
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("\nnav:\n")[1]
+    listed = [line.split("- ")[1] for line in nav.splitlines() if line.endswith(".md")]
+    assert listed
+    assert [name for name in listed if not (ROOT / "docs" / name).is_file()] == []
