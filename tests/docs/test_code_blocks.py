@@ -1,4 +1,8 @@
-"""Every code block of the README and of the documentation runs, or its page says why not."""
+"""Code blocks of the documentation run in order, or their page says why not.
+
+Of the README the Python runs; its commands, which would train for hours, are parsed: there are such commands, and they
+know the options that they are given. So are all `waveflow` commands of the documentation, those too that are not run.
+"""
 
 import os
 import re
@@ -22,6 +26,8 @@ PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md"))
 BLOCK = re.compile(
     r"^(?P<mark><!-- (?:not run: .+?|slow) -->\n)?```(?P<kind>python|bash)\n(?P<code>.*?)^```$", re.M | re.S
 )
+FENCED = re.compile(r"^(```+).*?^\1$", re.M | re.S)
+INDENTED_COMMAND = re.compile(r"^(?: {4}|\t) *(?:\w+=\S* )*(?:waveflow|python|pip|torchrun|bash|serve|curl) .*$", re.M)
 ANY_BLOCK = re.compile(r"^ *```(?:python|bash|sh|console|py)\b", re.M)
 
 
@@ -131,3 +137,9 @@ def test_commands_exist_with_the_options_they_are_shown_with(path):
 @pytest.mark.parametrize("path", [ROOT / "README.md", *PAGES], ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_block_is_one_that_is_collected(path):
     assert len(blocks(path)) == len(ANY_BLOCK.findall(path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *PAGES], ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_command_hides_in_an_indented_block(path):
+    outside = FENCED.sub("", path.read_text(encoding="utf-8"))
+    assert INDENTED_COMMAND.findall(outside) == []
