@@ -62,6 +62,40 @@ def test_imports_point_up_the_layers(path):
             assert LEVEL[other] < LEVEL[own], f"{path.name} in {own} imports {module}"
 
 
+def documented(body, owner=None):
+    """Public functions and methods, each with the docstring that tells of its errors."""
+    for node in body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from documented(node.body, node)
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            if owner and node.name in ("__init__", "__post_init__"):
+                yield f"{owner.name}.{node.name}", node, ast.get_docstring(owner) or ""
+            elif not node.name.startswith("_") or node.name == "__call__":
+                yield node.name, node, ast.get_docstring(node) or ""
+
+
+def raises_itself(function):
+    """Whether a function's own code raises; to be left to subclasses is no error of a caller's."""
+    code = [node for node in function.body if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))]
+    waiting = [] if len(code) == 1 and isinstance(code[0], ast.Raise) else code
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Raise):
+            return True
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
+            waiting += ast.iter_child_nodes(node)
+    return False
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_public_functions_tell_what_they_raise(path):
+    # The docstring of a command is its help.
+    command = path.stem if path.parent.name == "cli" else None
+    functions = documented(ast.parse(path.read_text(encoding="utf-8")).body)
+    silent = [name for name, node, said in functions if raises_itself(node) and "Raises:" not in said]
+    assert [name for name in silent if name != command] == []
+
+
 def test_import_of_the_package_loads_nothing_heavy():
     code = "import sys, waveflow; waveflow.load; print(*sorted({m.split('.')[0] for m in sys.modules}))"
     loaded = set(

@@ -55,6 +55,9 @@ class Flow(nn.Module):
         base: A `torch.distributions.Distribution` over one item's latent, without batch shape; or a module that gives
             one when called with the context, as `StandardNormal` does, which then moves with the flow and may learn.
         bijection: f, from data to latent.
+
+    Raises:
+        ValueError: `base` is a distribution with a batch shape.
     """
 
     def __init__(self, base: Distribution | nn.Module, bijection: Bijection) -> None:
@@ -252,7 +255,15 @@ def unflatten(items: Tensor, lead: torch.Size) -> Tensor:
 
 
 def spread(context: Tensor | Context | None, n: int) -> Tensor | None:
-    """The context of each of n items, given one for each or one for all."""
+    """The context of each of n items, given one for each or one for all.
+
+    Args:
+        context: Features `(n, ...)` or `(1, ...)`; None gives None.
+        n: Items of data.
+
+    Raises:
+        ValueError: The context is of another number of items, or has a mask.
+    """
     features, mask = as_context(context)
     if mask is not None:
         raise ValueError(

@@ -99,7 +99,11 @@ class MelSpectrogram(nn.Module):
         return power if c.power == 2 else power.pow(c.power / 2)
 
     def spectrum(self, audio: Tensor, *, padded: bool = False) -> Tensor:
-        """Complex STFT, shape `(B, n_fft // 2 + 1, F)` or without `B`; arguments as `forward`."""
+        """Complex STFT, shape `(B, n_fft // 2 + 1, F)` or without `B`; arguments as `forward`.
+
+        Raises:
+            ValueError: The audio is no floating point, has another shape, or is shorter than one frame.
+        """
         c = self.config
         if not audio.is_floating_point():
             raise ValueError(
@@ -153,7 +157,11 @@ class MelSpectrogram(nn.Module):
         return functional.pad(audio, (0, max(0, start + n_samples - total)))[:, start : start + n_samples]
 
     def extend(self, audio: Tensor) -> Tensor:
-        """Put around audio `(..., T)` the samples of `config.margins` that its outermost frames see."""
+        """Put around audio `(..., T)` the samples of `config.margins` that its outermost frames see.
+
+        Raises:
+            ValueError: The audio is too short for one mel frame.
+        """
         left, right = self.config.margins
         length = audio.shape[-1]
         if length < 1 or self.config.frames(length) < 1:

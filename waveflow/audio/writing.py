@@ -64,6 +64,9 @@ def writer(
     Yields:
         `append(audio) -> clipped`, for blocks of shape `(T,)` or `(n_channels, T)`. Arguments and errors are
         those of `write`.
+
+    Raises:
+        AudioError: The format has no such subtype, or no sample was given until the `with` block ended.
     """
     import soundfile
 

@@ -90,6 +90,9 @@ class EarlyOutputs(Chain):
     Args:
         steps: The bijections, each built for the channels that are left when its turn comes.
         early: For each step, how many channels leave before it; as long as `steps`.
+
+    Raises:
+        ValueError: `early` has not one entry for each step.
     """
 
     def __init__(self, steps: Iterable[Bijection], early: Sequence[int]) -> None:

@@ -55,6 +55,9 @@ class LappedSqueeze(Bijection):
         n_bands: Samples per frame and bands per frame, even.
         window: `sine`, or `kbd` (Kaiser-Bessel derived, alpha 4) for less leakage far away and more nearby.
         overlap: Samples shared by two neighbouring windows, even, at most n_bands, which is the default.
+
+    Raises:
+        ValueError: `n_bands` or `overlap` is odd, `overlap` is above `n_bands`, or no window is called so.
     """
 
     def __init__(self, n_bands: int, window: str = "sine", overlap: int | None = None) -> None:
@@ -123,14 +126,29 @@ class LappedSqueeze(Bijection):
 
 
 def to_frames(x: Tensor, n: int) -> Tensor:
-    """View `(B, T)` as `(B, T // n, n)`, or say why that cannot be."""
+    """View `(B, T)` as `(B, T // n, n)`, or say why that cannot be.
+
+    Raises:
+        ValueError: The shape is another, or T is no multiple of n.
+    """
     if x.dim() != 2 or x.shape[1] % n:
         raise ValueError(f"audio has shape {tuple(x.shape)}, expected (B, T) with T a multiple of {n}; cut or pad it")
     return x.reshape(x.shape[0], -1, n)
 
 
 def rising_window(overlap: int, window: str) -> Tensor:
-    """The rising part of a power-complementary window, `overlap` samples: `w[i]^2 + w[-1 - i]^2 = 1`."""
+    """The rising part of a power-complementary window, `overlap` samples: `w[i]^2 + w[-1 - i]^2 = 1`.
+
+    Args:
+        overlap: Samples of the part.
+        window: `sine`, or `kbd` (Kaiser-Bessel derived, alpha 4).
+
+    Returns:
+        float64 `(overlap,)`.
+
+    Raises:
+        ValueError: No window is called so.
+    """
     if window == "sine":
         return torch.sin(math.pi / 2 * (torch.arange(overlap, dtype=torch.float64) + 0.5) / max(overlap, 1))
     if window == "kbd":

@@ -152,7 +152,11 @@ class ForeignWeights:
         return len(found)
 
     def shape(self, key: str) -> tuple[int, ...]:
-        """Of the weight of a convolution or linear layer, two dimensions or more."""
+        """Of the weight of a convolution or linear layer, two dimensions or more.
+
+        Raises:
+            CheckpointError: There is no such weight, it was taken already, or it has fewer dimensions.
+        """
         for leaf in ("weight", *_DIRECTION):
             if f"{key}.{leaf}" in self._left:
                 shape = tuple(self._left[f"{key}.{leaf}"].shape)
@@ -165,7 +169,11 @@ class ForeignWeights:
         raise self._missing(f"{key}.weight")
 
     def tensor(self, key: str, shape: Iterable[int]) -> Tensor:
-        """Take one tensor, finite and of a given shape, in float32 or better."""
+        """Take one tensor, finite and of a given shape, in float32 or better.
+
+        Raises:
+            CheckpointError: It is missing, of another shape, not of floating point, or not finite.
+        """
         if key not in self._left:
             raise self._missing(key)
         value, shape = self._left.pop(key), tuple(shape)
@@ -197,7 +205,11 @@ class ForeignWeights:
         return Convolution(length, direction, self.tensor(f"{key}.bias", shape[:1]) if bias else None)
 
     def counter(self, key: str) -> Tensor:
-        """Take a whole number; 0 where there is none, as in files of old torch."""
+        """Take a whole number; 0 where there is none, as in files of old torch.
+
+        Raises:
+            CheckpointError: It is no whole number.
+        """
         value = self._left.pop(key, torch.tensor(0))
         if value.dim() or value.is_floating_point():
             raise CheckpointError(

@@ -44,7 +44,11 @@ def train(
 
 
 def run_training(config: TrainConfig, json: bool) -> None:
-    """Train, and end the command with exit code 1 where the run could not go on."""
+    """Train, and end the command with exit code 1 where the run could not go on.
+
+    Raises:
+        Exit: The run could not go on, with code 1.
+    """
     from waveflow.checkpoints import CheckpointError
     from waveflow.training import TrainingError
     from waveflow.training import train as train_model

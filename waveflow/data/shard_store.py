@@ -52,6 +52,11 @@ class Folder:
         return str(self.folder)
 
     def read(self, shard: Shard, offset: int, n: int) -> bytes:
+        """Read `n` bytes of a shard from `offset` on.
+
+        Raises:
+            ShardError: The file cannot be read.
+        """
         try:
             with open(self.folder / shard.name, "rb") as file:
                 file.seek(offset)
@@ -79,6 +84,11 @@ class Address:
         return self.address
 
     def read(self, shard: Shard, offset: int, n: int) -> bytes:
+        """Read `n` bytes of a shard from `offset` on, fetched first where it is not in the cache.
+
+        Raises:
+            ShardError: It cannot be fetched, now or at an earlier call, or disappears from the cache as soon as it is.
+        """
         if shard.name in self._given_up:
             raise ShardError(self._given_up[shard.name])
         path = self.cache / shard.name

@@ -56,7 +56,14 @@ def bundled_models() -> list[str]:
 
 
 def find_checkpoint(name_or_path: str | os.PathLike[str] | None) -> Path:
-    """The directory of a bundled model or of a checkpoint, or an error that says what to do."""
+    """The directory of a bundled model or of a checkpoint, or an error that says what to do.
+
+    Args:
+        name_or_path: As for `load`.
+
+    Raises:
+        ValueError: There is no such model or directory, or it is a file that must be converted first.
+    """
     name = DEFAULT_MODEL if name_or_path is None else os.fspath(name_or_path)
     path = Path(name)
     if path.is_dir():

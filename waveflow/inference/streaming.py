@@ -113,7 +113,11 @@ class Stream:
         return torch.cat([self._nothing(), *self.pieces(mel)])
 
     def pieces(self, mel: Tensor) -> Iterator[Tensor]:
-        """As `push`, but each block's audio as soon as it is made; pieces may be empty."""
+        """As `push`, but each block's audio as soon as it is made; pieces may be empty.
+
+        Raises:
+            ValueError: The mel is not of shape `(n_mels, F)`, or does not follow the model's contract.
+        """
         if mel.dim() != 2:
             raise ValueError(f"a stream takes frames of one utterance, (n_mels, F), not shape {tuple(mel.shape)}")
         if not mel.shape[1]:

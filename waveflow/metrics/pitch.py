@@ -34,6 +34,7 @@ class Pitch:
 
     @property
     def voiced(self) -> np.ndarray:
+        """Whether each frame is voiced, shape `(F,)`."""
         return ~np.isnan(self.f0)
 
 

@@ -114,7 +114,9 @@ class FloWaveNet(MelFlow):
         return samples + self.n_group + 2 * self.mel_config.hop_length
 
     def features(self, mel: Tensor) -> Tensor:
+        """Upsampled, a vector for each group of samples: `(B, n_mels * n_group, F * hop_length // n_group)`."""
         return group_samples(self.upsample(mel), self.n_group)
 
     def features_of_padded(self, mel: Tensor, n_frames: Tensor) -> Tensor:
+        """As `features`, of items with `n_frames` each: none sees what pads another."""
         return group_samples(self.upsample(mel, n_frames), self.n_group)

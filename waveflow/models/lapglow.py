@@ -94,6 +94,7 @@ class LapGlow(MelFlow):
         return (frames + 3) * self.n_group
 
     def features(self, mel: Tensor) -> Tensor:
+        """Each frame with one before and two after it, encoded where the model has an encoder: `(B, C, F)`."""
         frames = stack_neighbours(mel, 1, 2)
         return frames if self.encoder is None else self.encoder(frames.mT).mT
 

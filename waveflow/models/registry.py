@@ -83,7 +83,15 @@ def config_to_dict(config: Any) -> dict[str, Any]:
 
 
 def config_from_dict(config_class: type, values: dict[str, Any]) -> Any:
-    """A model's config from plain values; unknown keys are refused."""
+    """A model's config from plain values; unknown keys are refused.
+
+    Args:
+        config_class: Dataclass of the model's config.
+        values: Its fields; `mel` may be a preset's name, or a dict of the fields of a `MelConfig`.
+
+    Raises:
+        ValueError: The config has no such field; the message names the nearest.
+    """
     known = [f.name for f in dataclasses.fields(config_class)]
     for key in values:
         if key not in known:

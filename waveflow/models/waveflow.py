@@ -88,9 +88,11 @@ class WaveFlow(MelFlow):
         return (columns + 1) * self.n_group + 2 * self.mel_config.hop_length
 
     def features(self, mel: Tensor) -> Tensor:
+        """Upsampled, a vector for each group of samples: `(B, n_mels * n_group, F * hop_length // n_group)`."""
         return group_samples(self.upsample(mel), self.n_group)
 
     def features_of_padded(self, mel: Tensor, n_frames: Tensor) -> Tensor:
+        """As `features`, of items with `n_frames` each: none sees what pads another."""
         return group_samples(self.upsample(mel, n_frames), self.n_group)
 
 
@@ -98,6 +100,15 @@ def row_permutations(kind: str, n_flows: int, height: int) -> list[list[int]]:
     """For each step, the order in which the rows leave it.
 
     Source: WaveFlow (arXiv:1912.01219), section 3.3, (a) `reverse` and (b) `bipartite`.
+
+    Args:
+        kind: `reverse` (all rows in every step) or `bipartite` (all rows in the first half of the steps, then each half
+            of the rows by itself).
+        n_flows: Number of steps.
+        height: Number of rows.
+
+    Raises:
+        ValueError: No permutation is called so, or a bipartite one was asked of an odd number of rows.
     """
     rows = list(range(height))
     if kind == "reverse":

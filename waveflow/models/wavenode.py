@@ -150,6 +150,7 @@ class WaveNODE(MelFlow):
         return samples + self.n_group + self.upsample.conv.kernel_size[0]
 
     def features(self, mel: Tensor) -> Tensor:
+        """Upsampled, a vector for each group of samples: `(B, n_mels * n_group, F * hop_length // n_group)`."""
         return self.upsample(mel)
 
     def flow_matching_loss(

@@ -105,7 +105,11 @@ def zero_linear(in_channels: int, out_channels: int) -> nn.Linear:
 
 
 def required(features: Tensor | None, n_channels: int) -> Tensor:
-    """The context's features `(B, n_channels)`, or an error that says what is missing."""
+    """The context's features `(B, n_channels)`, or an error that says what is missing.
+
+    Raises:
+        ValueError: There are none, or they have another number of channels.
+    """
     if features is None or features.shape[-1] != n_channels:
         given = "none" if features is None else f"features of shape {tuple(features.shape)}"
         raise ValueError(f"context is {given}, expected features of shape (B, {n_channels}); pass them as the context")

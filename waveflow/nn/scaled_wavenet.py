@@ -30,6 +30,9 @@ class ScaledWaveNet(nn.Module):
         n_channels: Width of the hidden state.
         n_layers: Number of dilated convolutions; dilations double from 1.
         kernel_size: Taps of `start` and of each dilated convolution, odd.
+
+    Raises:
+        ValueError: `kernel_size` is even.
     """
 
     def __init__(

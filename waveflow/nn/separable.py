@@ -133,6 +133,9 @@ class SeparableWaveNet(nn.Module):
         kernel_size: Taps of each depthwise convolution, odd.
         repeat: Positions of the input that one position of the features belongs to.
         batch_norm: Whether the layers normalise.
+
+    Raises:
+        ValueError: `kernel_size` is even.
     """
 
     def __init__(

@@ -29,6 +29,9 @@ class TimedWaveNet(nn.Module):
         n_channels: Width of the hidden state.
         dilations: One per layer.
         kernel_size: Taps of each dilated convolution, odd.
+
+    Raises:
+        ValueError: `kernel_size` is even.
     """
 
     def __init__(self, n_features: int, *, n_channels: int, dilations: Sequence[int], kernel_size: int = 3) -> None:

@@ -16,6 +16,15 @@ class MelUpsample(nn.Module):
     samples is cut off. The samples of a group are then stacked as channels, sample index fastest.
 
     Source: WaveGlow (arXiv:1811.00002); there the kernel is 1024 and the hop 256, here they are free.
+
+    Args:
+        n_mels: Mel bands.
+        hop_length: Samples of a mel frame, a multiple of n_group.
+        n_group: Samples of a group.
+        kernel_size: Samples that a frame reaches, at least hop_length; 4 * hop_length unless given.
+
+    Raises:
+        ValueError: The kernel is shorter than a hop, or a hop is no whole number of groups.
     """
 
     def __init__(self, n_mels: int, hop_length: int, n_group: int, kernel_size: int | None = None) -> None:

@@ -31,6 +31,9 @@ class WaveNet(nn.Module):
         kernel_size: Taps of each, odd.
         dilations: One per layer; doubling from 1 unless given.
         weight_norm: Reparametrise every convolution but `end` by direction and length.
+
+    Raises:
+        ValueError: `kernel_size` is even, or there is not one dilation a layer.
     """
 
     def __init__(

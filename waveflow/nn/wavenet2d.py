@@ -33,6 +33,9 @@ class WaveNet2D(nn.Module):
         kernel_size: Taps of each, over the rows as over the columns, odd.
         height_dilations: Dilation of each layer over the rows; 1 unless given.
         dilations: Dilation of each layer over the columns; doubling from 1 unless given.
+
+    Raises:
+        ValueError: `kernel_size` is even, or there is not one dilation of each kind a layer.
     """
 
     def __init__(

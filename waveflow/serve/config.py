@@ -21,6 +21,10 @@ class ServeConfig:
         send_seconds: For a client to take what it was sent.
         drain_seconds: For work at hand to finish after SIGTERM.
         token: Clients must send it as `Authorization: Bearer TOKEN`; None lets everybody in.
+
+    Raises:
+        ValueError: A limit is infinite or not above 0 (`batch_window_ms` and `max_streams` may be 0), or the token is
+            empty or has characters other than visible ASCII.
     """
 
     max_body_bytes: int = 16 << 20

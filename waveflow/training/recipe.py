@@ -49,7 +49,14 @@ def compose(recipe: str | Path | None = None, overrides: Sequence[str] = ()) -> 
 
 
 def find_recipe(recipe: str | Path) -> Path:
-    """The YAML file of a recipe; arguments and errors as `compose`."""
+    """The YAML file of a recipe.
+
+    Args:
+        recipe: As for `compose`.
+
+    Raises:
+        ValueError: There is no such recipe; the message names the places looked at.
+    """
     package = Path(waveflow.__file__).parent
     folders = [Path("recipes"), package.parent / "recipes", package / "recipes"]
     places = [Path(recipe), *(folder / recipe for folder in folders)]

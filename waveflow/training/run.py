@@ -202,7 +202,12 @@ class Run:
 
 
 def build_model(config: TrainConfig) -> MelFlow:
-    """The model that a run starts from: fresh weights from the seed, or those of `train.init`."""
+    """The model that a run starts from: fresh weights from the seed, or those of `train.init`.
+
+    Raises:
+        ValueError: An adapter was asked for without `train.init`, `train.init` was given with `model_config`, or the
+            model cannot be built or loaded.
+    """
     if config.train.init is None:
         if config.finetune.rank:
             raise ValueError(
@@ -227,7 +232,15 @@ def initialize(model: MelFlow, dataset: ItemDataset, batch_size: int) -> None:
 
 
 def choose_trainable(model: MelFlow, patterns: list[str]) -> list[str]:
-    """Freeze all weights but those whose name fits a pattern; the names of these."""
+    """Freeze all weights but those whose name fits a pattern; the names of these.
+
+    Args:
+        model: Whose weights to freeze.
+        patterns: As for `fnmatch`, such as `flow.steps.[5-9]*`.
+
+    Raises:
+        ValueError: A pattern fits no weight, or there is no pattern.
+    """
     names = [name for name, _ in model.named_parameters()]
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):

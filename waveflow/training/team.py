@@ -39,6 +39,7 @@ class Team:
 
     @property
     def leads(self) -> bool:
+        """Whether this process is the one that writes and reports."""
         return self.rank == 0
 
     def sum(self, *values: float) -> list[float]:

@@ -109,6 +109,7 @@ class MemoryGauge:
         self._device = device
 
     def now(self) -> int | None:
+        """Bytes in use: of tensors on a CUDA device, else of the process in main memory."""
         if self._device.type == "cuda":
             return torch.cuda.memory_allocated(self._device)
         return _status("VmRSS")
@@ -121,6 +122,7 @@ class MemoryGauge:
             CLEAR.write_text("5")
 
     def peak(self) -> int | None:
+        """The most bytes in use since the last `reset`, as `now` counts them."""
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device)
         return _status("VmHWM") if CLEAR.exists() else None
