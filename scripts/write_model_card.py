@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,6 +104,11 @@ def speed(vocoder: Vocoder, project: int = 0, seconds: float = 5.0, runs: int = 
     return len(audio) / vocoder.sample_rate / sorted(taken[3:])[runs // 2]
 
 
+def prose(text: str) -> str:
+    """A paragraph, or an item of a list, in lines of at most 120 characters."""
+    return textwrap.fill(text, 120, subsequent_indent="  " if text.startswith("- ") else "", break_on_hyphens=False)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
@@ -125,22 +131,31 @@ def main() -> None:
     card = [
         f"# {args.checkpoint.name}",
         "",
-        f"A LapGlow of {size['parameters'] / 1e6:.1f} M parameters, {size['gmac_per_second']:.2f} GMAC per second of "
-        f"audio, {weights:.1f} MB in half precision, for mels of the NVIDIA convention (22 050 Hz, 80 bands, hop 256).",
+        prose(
+            f"A LapGlow of {size['parameters'] / 1e6:.1f} M parameters, {size['gmac_per_second']:.2f} GMAC per second "
+            f"of audio, {weights:.1f} MB in half precision, for mels of the NVIDIA convention (22 050 Hz, 80 bands, "
+            "hop 256)."
+        ),
         "",
-        "- Data: " + "; ".join(f"{name} ({what})" for name, what in trained["data"].items()) + ".",
-        f"- Training: {trained['steps']} steps of {trained['batch']}, {trained['objective']}, "
-        f"{trained['hours']} hours on {trained['device']}, by `scripts/train_pretrained.py`.",
+        prose("- Data: " + "; ".join(f"{name} ({what})" for name, what in trained["data"].items()) + "."),
+        prose(
+            f"- Training: {trained['steps']} steps of {trained['batch']}, {trained['objective']}, "
+            f"{trained['hours']} hours on {trained['device']}, by `scripts/train_pretrained.py`."
+        ),
         "- Licence of the weights: CC0 1.0.",
         "",
-        "Means over clips that were held out (`scripts/heldout.txt`); flemishguy, nathalie and kerstin are speakers "
-        "and languages that the model never heard, music is chorales by `scripts/music_clips.py`. Definitions: "
-        "`waveflow.metrics`.",
+        prose(
+            "Means over clips that were held out (`scripts/heldout.txt`); flemishguy, nathalie and kerstin are "
+            "speakers and languages that the model never heard, music is chorales by `scripts/music_clips.py`. "
+            "Definitions: `waveflow.metrics`."
+        ),
         "",
         *table(found),
         "",
-        f"Speed where this card was written, {torch.get_num_threads()} CPU threads, float32, 5 s of audio: "
-        f"{speed(vocoder):.0f} x real time, {speed(vocoder, 16):.0f} x with 16 rounds of projection.",
+        prose(
+            f"Speed where this card was written, {torch.get_num_threads()} CPU threads, float32, 5 s of audio: "
+            f"{speed(vocoder):.0f} x real time, {speed(vocoder, 16):.0f} x with 16 rounds of projection."
+        ),
         "",
         "Intended for speech at speaking level. Singing and whispering were not tried.",
     ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -119,10 +120,12 @@ def report(rows: Sequence[Row]) -> str:
     first = rows[0]
     steps = f", {first['base_steps']} steps" if first.get("base_steps") else ""
     parts = [
-        f"Base: fingerprint `{first['base'][:12]}`{steps}. {first['test_clips']} recordings of each speaker are "
-        "measured that were neither trained on nor decided anything; behind the sign ± is the standard error over "
-        "the drawn noise. "
-        f"torch {first['torch']}, {first['threads']} thread(s).",
+        textwrap.fill(
+            f"Base: fingerprint `{first['base'][:12]}`{steps}. {first['test_clips']} recordings of each speaker are "
+            "measured that were neither trained on nor decided anything; behind the sign ± is the standard error over "
+            f"the drawn noise. torch {first['torch']}, {first['threads']} thread(s).",
+            120,
+        ),
         comparison(rows),
         costs(rows),
         curve(rows),

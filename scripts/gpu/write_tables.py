@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,9 +78,12 @@ def measured() -> str:
         found = json.loads(path.read_text())
         ceilings = found["ceilings"]
         tables += [
-            f"{found['device']}, {found['date'][:10]}, PyTorch {found['torch']}, Triton {found['triton']}. Its own "
-            f"ceilings in the same run: {ceilings['matmul_bfloat16_tflops']:.0f} TFLOP/s in bfloat16, "
-            f"{ceilings['matmul_float16_tflops']:.0f} in float16, a copy at {ceilings['copy_tbps']:.1f} TB/s.",
+            textwrap.fill(
+                f"{found['device']}, {found['date'][:10]}, PyTorch {found['torch']}, Triton {found['triton']}. Its own "
+                f"ceilings in the same run: {ceilings['matmul_bfloat16_tflops']:.0f} TFLOP/s in bfloat16, "
+                f"{ceilings['matmul_float16_tflops']:.0f} in float16, a copy at {ceilings['copy_tbps']:.1f} TB/s.",
+                120,
+            ),
             "",
             "| model | backend | operands | batch x seconds | ms, median (p90) | x real time | times eager PyTorch "
             "| share of the ceiling | whole call, ms p50 (p99) | from float64, dB |",
