@@ -1,6 +1,7 @@
 """The package's layers: imports only point up the list."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,15 @@ def test_imports_point_up_the_layers(path):
         other = layer_of(module)
         if other in LEVEL and other != own:
             assert LEVEL[other] < LEVEL[own], f"{path.name} in {own} imports {module}"
+
+
+def test_the_readme_lists_the_layers_in_their_order():
+    readme = ROOT.parent / "README.md"
+    if not readme.is_file():
+        pytest.skip("needs the checkout that the README is of")
+    layout = readme.read_text(encoding="utf-8").split("## Layout")[1].split("```")[1]
+    groups = [{*re.findall(r"^waveflow/(\w+)", group, re.M)} for group in layout.split("\n\n")]
+    assert groups[: len(LAYERS)] == LAYERS
 
 
 def documented(body, owner=None):
