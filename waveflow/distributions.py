@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal, OneHotCategorical, Transform, constraints
 
-from waveflow.bijections.base import Bijection
+from waveflow.bijections.base import Bijection, widened
 from waveflow.nn.context import Context, as_context
 
 
@@ -84,7 +84,7 @@ class Flow(nn.Module):
         """
         base = self._base(context)
         lead = x.shape[: x.dim() - len(base.event_shape)]
-        z, log_det = self.bijection(x.reshape(-1, *x.shape[len(lead) :]), spread(context, lead.numel()))
+        z, log_det = self.bijection(x.reshape(lead.numel(), *x.shape[len(lead) :]), spread(context, lead.numel()))
         return (base.log_prob(z) + log_det).view(lead)
 
     @torch.no_grad()
@@ -187,7 +187,7 @@ class BijectionTransform(Transform):
 
     def _items(self, x: Tensor) -> tuple[Tensor, torch.Size]:
         lead = x.shape[: x.dim() - self.n_event_dims]
-        return x.reshape(-1, *x.shape[len(lead) :]), lead
+        return x.reshape(lead.numel(), *x.shape[len(lead) :]), lead
 
 
 class TransformBijection(Bijection):
@@ -246,7 +246,8 @@ def from_transform(transform: Transform | nn.Module) -> Bijection:
 
 def per_item(log_det: Tensor) -> Tensor:
     """Add up a log-determinant over all but the batch, in float32 or better."""
-    return log_det.to(torch.promote_types(log_det.dtype, torch.float32)).reshape(len(log_det), -1).sum(1)
+    wide = widened(log_det)
+    return wide.flatten(1).sum(1) if wide.dim() > 1 else wide
 
 
 def unflatten(items: Tensor, lead: torch.Size) -> Tensor:

@@ -38,7 +38,7 @@ def log_likelihood(z: Tensor, log_det: Tensor, lengths: Tensor | None = None, si
         `(B,)`, nats.
     """
     z = z.to(log_det.dtype)
-    count = z[0].numel() if lengths is None else lengths.to(log_det.dtype)
+    count = z.shape[1:].numel() if lengths is None else lengths.to(log_det.dtype)
     constant = math.log(sigma) + 0.5 * math.log(2 * math.pi)
     return log_det - z.square().flatten(1).sum(1) / (2 * sigma**2) - constant * count
 

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from waveflow.bijections import ActNorm
@@ -49,3 +50,46 @@ def test_scale_may_be_negative():
     z, log_det = actnorm(x)
     assert torch.allclose(actnorm.inverse(z), x, atol=1e-6)
     assert torch.allclose(log_det, torch.zeros(3), atol=1e-6)
+
+
+def test_a_flow_trained_through_its_inverse_keeps_what_it_learned():
+    actnorm = ActNorm(2)
+    x, _ = actnorm.inverse_and_log_det(3 * torch.randn(64, 2) + 5)
+    assert x.mean(0).abs().max() < 1e-5
+    assert (x.var(0, unbiased=False) - 1).abs().max() < 1e-5
+    before = actnorm.scale.clone()
+    actnorm(torch.full((2, 2), 5.0))
+    assert torch.equal(actnorm.scale, before)
+
+
+def test_samples_drawn_before_training_initialise_nothing():
+    actnorm = ActNorm(2)
+    with torch.no_grad():
+        actnorm.inverse(torch.randn(64, 2) + 5)
+    assert not actnorm.initialized
+
+
+@pytest.mark.parametrize(
+    "x",
+    [torch.zeros(0, 2), torch.randn(1, 2), torch.tensor([[0.0, 1.0], [float("nan"), 2.0]])],
+    ids=["none", "one", "nan"],
+)
+def test_a_batch_without_statistics_initialises_nothing(x):
+    actnorm = ActNorm(2, correction=1)
+    actnorm(x)
+    assert not actnorm.initialized
+    assert torch.equal(actnorm.scale, torch.ones(2))
+
+
+def test_a_constant_channel_is_shifted_only():
+    actnorm = ActNorm(2)
+    z, _ = actnorm(torch.stack([torch.full((9,), 0.1), torch.arange(9.0)], dim=1))
+    assert actnorm.scale[0] == 1
+    assert z.mean(0).abs().max() < 1e-6
+
+
+def test_double_precision_is_kept():
+    actnorm = ActNorm(2).double()
+    z, _ = actnorm(1e8 + torch.randn(1000, 2, dtype=torch.float64))
+    assert z.mean(0).abs().max() < 1e-6
+    assert (z.var(0, unbiased=False) - 1).abs().max() < 1e-6

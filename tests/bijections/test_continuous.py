@@ -1,3 +1,4 @@
+import importlib
 import math
 import sys
 
@@ -6,6 +7,7 @@ import torch
 from torch import nn
 
 from waveflow.bijections import Continuous
+from waveflow.bijections.continuous import ADAPTIVE, FIXED
 from waveflow.extras import MissingExtra
 from waveflow.nn import Context
 from waveflow.nn.mlp import TimedMLP
@@ -109,9 +111,11 @@ def test_padding_of_a_sequence_neither_moves_nor_counts():
     assert torch.allclose(log_det[1:], alone_log_det, atol=1e-12)
 
 
-@pytest.mark.parametrize("config", [{"solver": "rk4"}, {"solver": "dopri5", "n_steps": 3}])
+@pytest.mark.parametrize(
+    "config", [{"solver": "rk4"}, {"solver": "dopri5", "n_steps": 3}, {"solver": "rk4", "n_steps": 0}]
+)
 def test_steps_belong_to_fixed_solvers_alone(config):
-    with pytest.raises(ValueError, match="need n_steps, the others take none"):
+    with pytest.raises(ValueError, match="need n_steps of at least 1, the others take none"):
         Continuous(Linear(2), **config)
 
 
@@ -119,3 +123,40 @@ def test_missing_torchdiffeq_names_the_extra_that_brings_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchdiffeq", None)
     with pytest.raises(MissingExtra, match=r"waveflow\[ode\]"):
         Continuous(Linear(2))(torch.zeros(1, 2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", ["dopri55", "scipy_solver"])
+def test_an_unknown_solver_and_one_without_gradients_are_refused(name):
+    with pytest.raises(ValueError, match=f"solver is '{name}', expected one of"):
+        Continuous(Linear(2), solver=name)
+
+
+def test_the_solvers_are_those_of_torchdiffeq():
+    solvers = importlib.import_module("torchdiffeq._impl.odeint").SOLVERS
+    assert {*FIXED, *ADAPTIVE} == {*solvers} - {"scipy_solver"}
+
+
+class Steep(nn.Module):
+    def forward(self, t, x, context):
+        return torch.sin(20 * x) * x
+
+
+def test_easy_items_do_not_hide_the_error_of_a_hard_one():
+    hard, easy = torch.tensor([[2.0]], dtype=torch.float64), torch.zeros(2000, 1, dtype=torch.float64)
+    exact = Continuous(Steep(), rtol=1e-12, atol=1e-12)(hard)
+    flow = Continuous(Steep())
+    for batch in (hard, torch.cat([hard, easy])):
+        z, log_det = flow(batch)
+        assert (z[0] - exact[0][0]).abs() < 1e-4
+        assert (log_det[0] - exact[1][0]).abs() < 2e-3
+
+
+def test_half_precision_networks_follow_a_path_in_single_precision():
+    velocity = TimedMLP(3, 3, context_channels=0, n_channels=8)
+    nn.init.normal_(velocity.end.weight)
+    x = torch.randn(4, 3)
+    expected = Continuous(velocity, solver="rk4", n_steps=4)(x)
+    z, log_det = Continuous(velocity.bfloat16(), solver="rk4", n_steps=4)(x.bfloat16())
+    assert (z.dtype, log_det.dtype) == (torch.bfloat16, torch.float32)
+    assert (z - expected[0]).abs().max() < 0.1
+    assert (log_det - expected[1]).abs().max() < 0.1

@@ -190,3 +190,33 @@ def test_autocast_keeps_the_map_invertible(case):
         back = bijection.inverse(z, context)
     assert z.dtype == log_det.dtype == torch.float32
     assert largest(back - x) < ROUND_TRIP[torch.float32]
+
+
+@every
+def test_no_items_are_a_batch_too(case):
+    bijection, (x, context) = perturbed(case), data(case)
+    told = None if context is None else context[:0]
+    z, log_det = bijection(x[:0], told)
+    assert (len(z), log_det.shape) == (0, (0,))
+    assert bijection.inverse(z, told).shape == x[:0].shape
+    assert bijection.inverse_and_log_det(z, told)[1].shape == (0,)
+
+
+@every_smooth
+def test_log_det_of_half_precision_is_summed_in_single(case):
+    bijection, (x, context) = perturbed(case, torch.bfloat16), data(case, dtype=torch.bfloat16)
+    z, log_det = bijection(x, context)
+    assert (z.dtype, log_det.dtype) == (torch.bfloat16, torch.float32)
+    assert z.isfinite().all()
+    assert log_det.isfinite().all()
+
+
+@every_smooth
+def test_data_of_another_size_are_refused(case):
+    bijection, (x, context) = perturbed(case), data(case)
+    if isinstance(bijection, bijections.Squeeze2d):
+        pytest.skip("a reshaping of any number of channels")
+    for other in (x[:, :1], torch.cat([x, x], dim=1)[:, : x.shape[1] + 1]):
+        if other.shape != x.shape:
+            with pytest.raises((ValueError, RuntimeError)):
+                bijection(other, context)

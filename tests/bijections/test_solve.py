@@ -87,3 +87,21 @@ def test_contraction_gradients_are_those_of_the_inverse_function():
 def test_what_does_not_contract_is_reported():
     with pytest.raises(RuntimeError, match="does not contract"):
         invert_contraction(lambda x: 1.5 * x, torch.ones(2, 3), lipschitz=0.9)
+
+
+def test_second_derivatives_of_a_monotone_solution_are_those_of_the_inverse_function():
+    scale = torch.tensor(1.7, dtype=torch.float64, requires_grad=True)
+    target = torch.linspace(-5, 5, 7, dtype=torch.float64, requires_grad=True)
+
+    def solve(scale, target):
+        low = torch.full_like(target, -10).detach()
+        return invert_monotone(lambda x: (scale * x + x**3, scale + 3 * x.square()), target, low, -low)
+
+    assert torch.autograd.gradgradcheck(solve, (scale, target), atol=1e-5)
+
+
+def test_second_derivatives_of_a_contraction_are_refused_not_wrong():
+    z = torch.randn(2, 3, requires_grad=True)
+    x = invert_contraction(lambda x: 0.5 * torch.tanh(x), z, lipschitz=0.9)
+    with pytest.raises(RuntimeError, match="has first derivatives only"):
+        torch.autograd.grad(x.sum(), z, create_graph=True)

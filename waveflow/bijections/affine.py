@@ -54,16 +54,27 @@ class ConditionalScale(Bijection):
         super().__init__()
         self.conditioner = conditioner
 
-    def _log_s(self, x: Tensor, context: Tensor | Context | None) -> Tensor:
-        return self.conditioner(as_context(context).features).to(x.dtype)
+    def log_scale(self, x: Tensor, context: Tensor | Context | None) -> Tensor:
+        """log_s of x's shape.
+
+        Raises:
+            ValueError: The conditioner gives another shape.
+        """
+        log_s = self.conditioner(as_context(context).features).to(x.dtype)
+        if log_s.shape != x.shape:
+            raise ValueError(
+                f"data has shape {tuple(x.shape)}, but the conditioner's gains have {tuple(log_s.shape)}; "
+                "give features as long as the data, and a conditioner for its channels"
+            )
+        return log_s
 
     def forward(self, x: Tensor, context: Tensor | Context | None = None, /) -> tuple[Tensor, Tensor]:
-        log_s = self._log_s(x, context)
+        log_s = self.log_scale(x, context)
         return torch.exp(log_s) * x, sum_log_det(log_s, context)
 
     def inverse(self, z: Tensor, context: Tensor | Context | None = None, /) -> Tensor:
-        return torch.exp(-self._log_s(z, context)) * z
+        return torch.exp(-self.log_scale(z, context)) * z
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | Context | None = None, /) -> tuple[Tensor, Tensor]:
-        log_s = self._log_s(z, context)
+        log_s = self.log_scale(z, context)
         return torch.exp(-log_s) * z, -sum_log_det(log_s, context)

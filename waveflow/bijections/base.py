@@ -141,7 +141,7 @@ def zero_log_det(x: Tensor) -> Tensor:
 
 def sum_log_det(log_s: Tensor, context: Tensor | Context | None = None) -> Tensor:
     """Add up `log_s` over all but the batch, leaving out the padding, in float32 or better."""
-    log_s = log_s.to(torch.promote_types(log_s.dtype, torch.float32))
+    log_s = widened(log_s)
     mask = as_context(context).mask
     if mask is not None:
         log_s = log_s * mask
@@ -151,7 +151,12 @@ def sum_log_det(log_s: Tensor, context: Tensor | Context | None = None) -> Tenso
 def count_positions(x: Tensor, context: Tensor | Context | None = None) -> Tensor | int:
     """Positions of each item of `x`, shape `(B, C, ...)`, that are not padding: `(B,)`, or one number for all."""
     mask = as_context(context).mask
-    return x[0, 0].numel() if mask is None else mask.flatten(1).sum(1)
+    return x.shape[2:].numel() if mask is None else mask.flatten(1).sum(1)
+
+
+def widened(x: Tensor) -> Tensor:
+    """x in float32 or better."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def full_precision(x: Tensor) -> torch.autocast:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from waveflow.bijections.base import Bijection, full_precision, zero_log_det
+from waveflow.bijections.base import Bijection, full_precision, widened, zero_log_det
 from waveflow.bijections.derivatives import jacobian, pull_back, random_signs, settle, tracked
 from waveflow.extras import require
 from waveflow.nn.context import Context, as_context
@@ -16,8 +16,11 @@ from waveflow.nn.context import Context, as_context
 EXACT_UP_TO = 16
 """Numbers per item up to which the trace is taken exactly, unless told otherwise."""
 
-FIXED = ("euler", "midpoint", "heun2", "heun3", "rk4", "explicit_adams", "implicit_adams")
+FIXED = ("euler", "midpoint", "heun2", "heun3", "rk4", "explicit_adams", "implicit_adams", "fixed_adams")
 """The solvers of torchdiffeq whose steps have a given length."""
+
+ADAPTIVE = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
+"""Those that choose it; `scipy_solver` is left out, for it gives no gradients."""
 
 
 class Continuous(Bijection):
@@ -26,7 +29,8 @@ class Continuous(Bijection):
         dx/dt = f(t, x),    z = x(1),    log_det = integral over t of the trace of df/dx
 
     The trace is exact for small data and Hutchinson's unbiased estimate for large, with one draw of noise for the
-    whole path. An adaptive solver keeps its error per step below `atol + rtol |x|`, and the round trip is as good.
+    whole path. An adaptive solver keeps its error per step below `atol + rtol |x|`, in the root mean square over the
+    numbers of each item, in the item that is worst, and the round trip is as good.
     Fixed steps cost the same every time, but forward and inverse undo each other only up to the solver's order, and
     the log_det is that of the equation, not of its steps.
 
@@ -34,8 +38,8 @@ class Continuous(Bijection):
 
     Args:
         velocity: Called as `velocity(t, x, context)`, t a scalar; gives x's shape.
-        solver: Any of torchdiffeq's: adaptive (`dopri5`, ...) or fixed (`euler`, `midpoint`, `rk4`, ...).
-        n_steps: Steps of a fixed solver; None for an adaptive one.
+        solver: One of `ADAPTIVE` (`dopri5`, ...) or `FIXED` (`euler`, `midpoint`, `rk4`, ...), as torchdiffeq has them.
+        n_steps: Steps of a fixed solver, at least 1; None for an adaptive one.
         rtol: Relative tolerance of an adaptive solver.
         atol: Absolute tolerance of an adaptive solver.
         exact: Whether the trace is exact; where None, for items of up to 16 numbers.
@@ -46,7 +50,7 @@ class Continuous(Bijection):
         inverse_steps: Its steps, if it is a fixed one.
 
     Raises:
-        ValueError: A fixed solver without n_steps, or an adaptive one with it.
+        ValueError: An unknown solver, a fixed one without n_steps, or an adaptive one with it.
     """
 
     def __init__(
@@ -66,10 +70,12 @@ class Continuous(Bijection):
         if inverse_solver is None:
             inverse_solver, inverse_steps = solver, n_steps
         for name, steps in ((solver, n_steps), (inverse_solver, inverse_steps)):
-            if (name in FIXED) != (steps is not None):
+            if name not in FIXED + ADAPTIVE:
+                raise ValueError(f"solver is {name!r}, expected one of {ADAPTIVE}, or with n_steps of {FIXED}")
+            if (name in FIXED) != (steps is not None and steps >= 1):
                 raise ValueError(
                     f"solver={name!r} with n_steps={steps}: "
-                    f"the fixed solvers {FIXED} need n_steps, the others take none"
+                    f"the fixed solvers {FIXED} need n_steps of at least 1, the others take none"
                 )
         self.velocity, self.solver, self.n_steps = velocity, solver, n_steps
         self.inverse_solver, self.inverse_steps = inverse_solver, inverse_steps
@@ -87,7 +93,11 @@ class Continuous(Bijection):
         told = as_context(context)
         with full_precision(z):
             solver = self.inverse_solver, self.inverse_steps
-            return self._solve(lambda t, state: (self._velocity(t, state[0], told),), (z,), told, 1.0, 0.0, solver)[0]
+
+            def derivative(t: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+                return (self._velocity(t, state[0], told, z.dtype),)
+
+            return self._solve(derivative, (widened(z),), told, 1.0, 0.0, solver)[0].to(z.dtype)
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | Context | None = None, /) -> tuple[Tensor, Tensor]:
         return self._with_log_det(z, context, 1.0, 0.0)
@@ -95,14 +105,14 @@ class Continuous(Bijection):
     def _with_log_det(
         self, x: Tensor, context: Tensor | Context | None, start: float, end: float
     ) -> tuple[Tensor, Tensor]:
-        told = as_context(context)
-        exact = x[0].numel() <= EXACT_UP_TO if self.exact is None else self.exact
-        noise = None if exact else random_signs(x)
+        told, dtype = as_context(context), x.dtype
+        exact = x.shape[1:].numel() <= EXACT_UP_TO if self.exact is None else self.exact
+        noise = None if exact else random_signs(widened(x))
 
-        def derivative(t: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        def derivative(t: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             create_graph = torch.is_grad_enabled()
             with tracked(state[0], told) as (x, inside):
-                dx = self._velocity(t, x, inside)
+                dx = self._velocity(t, x, inside, dtype)
                 if noise is None:
                     trace = jacobian(dx, x, create_graph).diagonal(dim1=1, dim2=2).sum(1)
                 else:
@@ -111,10 +121,12 @@ class Continuous(Bijection):
 
         with full_precision(x):
             solver = self.solver, self.n_steps
-            return self._solve(derivative, (x, zero_log_det(x)), told, start, end, solver)
+            z, log_det = self._solve(derivative, (widened(x), zero_log_det(x)), told, start, end, solver)
+            return z.to(dtype), log_det
 
-    def _velocity(self, t: Tensor, x: Tensor, context: Context) -> Tensor:
-        dx = self.velocity(t, x, context)
+    def _velocity(self, t: Tensor, x: Tensor, context: Context, dtype: torch.dtype) -> Tensor:
+        """The network's, in its own precision; the path is followed in float32 or better."""
+        dx = self.velocity(t.to(dtype), x.to(dtype), context).to(x.dtype)
         return dx if context.mask is None else dx * context.mask
 
     def _solve(
@@ -127,10 +139,11 @@ class Continuous(Bijection):
         solver: tuple[str, int | None],
     ) -> tuple[Tensor, ...]:
         torchdiffeq = require("torchdiffeq", "ode")
+        if not state[0].numel():
+            return state
         method, n_steps = solver
-        config = {"method": method, "rtol": self.rtol, "atol": self.atol}
-        if n_steps is not None:
-            config["options"] = {"grid_constructor": functools.partial(_grid, n_steps)}
+        options = {"norm": _worst_item} if n_steps is None else {"grid_constructor": functools.partial(_grid, n_steps)}
+        config = {"method": method, "rtol": self.rtol, "atol": self.atol, "options": options}
         times = torch.tensor([start, end], dtype=state[0].dtype, device=state[0].device)
         if self.adjoint and torch.is_grad_enabled():
             told = [f for f in (context.features,) if f is not None and f.requires_grad]
@@ -139,6 +152,12 @@ class Continuous(Bijection):
         else:
             path = torchdiffeq.odeint(derivative, state, times, **config)
         return tuple(values[-1] for values in path)
+
+
+def _worst_item(state: tuple[Tensor, ...]) -> Tensor:
+    """The largest root mean square of an item: easy items must not hide the error of a hard one."""
+    parts = [part[:, None] if part.dim() == 1 else part.flatten(1) for part in state]
+    return torch.stack([part.square().mean(1).max() for part in parts]).max().sqrt()
 
 
 def _grid(n_steps: int, derivative: object, state: object, times: Tensor) -> Tensor:

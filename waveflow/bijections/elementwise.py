@@ -67,7 +67,7 @@ class AffineMap(Elementwise):
 class GatedMap(Elementwise):
     """Blend the number with another by a gate, `z = s x + (1 - s) m`, parameters m and raw.
 
-    The gate is `s = sigmoid(raw + bias)`, kept above a hundredth, so that the inverse cannot overflow.
+    The gate is `s = 0.01 + 0.99 sigmoid(raw + bias)`: above a hundredth, so that the inverse cannot overflow.
 
     Source: IAF (arXiv:1606.04934), equations 13 and 14.
 

@@ -27,10 +27,14 @@ class Squeeze2d(Bijection):
         """
         if x.dim() != 4 or x.shape[2] % 2 or x.shape[3] % 2:
             raise ValueError(f"image has shape {tuple(x.shape)}, expected (B, C, H, W) with even sides; pad or crop it")
-        return nn.functional.pixel_unshuffle(x, 2), zero_log_det(x)
+        batch, c, height, width = x.shape
+        squares = x.reshape(batch, c, height // 2, 2, width // 2, 2).permute(0, 1, 3, 5, 2, 4)
+        return squares.reshape(batch, 4 * c, height // 2, width // 2), zero_log_det(x)
 
     def inverse(self, z: Tensor, context: Tensor | Context | None = None, /) -> Tensor:
-        return nn.functional.pixel_shuffle(z, 2)
+        batch, c, height, width = z.shape
+        squares = z.reshape(batch, c // 4, 2, 2, height, width).permute(0, 1, 4, 2, 5, 3)
+        return squares.reshape(batch, c // 4, 2 * height, 2 * width)
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | Context | None = None, /) -> tuple[Tensor, Tensor]:
         return self.inverse(z), zero_log_det(z)

@@ -83,4 +83,4 @@ class HeightAutoregressive(Bijection):
         height = len(self.order)
         if x.dim() != 3 or x.shape[1] != height:
             raise ValueError(f"data has shape {tuple(x.shape)}, expected (B, {height}, L): one channel a row")
-        return features.view(x.shape[0], -1, height, x.shape[-1]), mask
+        return features.view(x.shape[0], features.shape[1] // height, height, x.shape[-1]), mask

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from waveflow.bijections.base import Bijection, zero_log_det
+from waveflow.bijections.checks import require_channels
 from waveflow.nn.context import Context
 
 
@@ -31,10 +32,16 @@ class Permutation(Bijection):
         self.register_buffer("inverse_index", index.argsort(), persistent=False)
 
     def forward(self, x: Tensor, context: Tensor | Context | None = None, /) -> tuple[Tensor, Tensor]:
-        """Map `(B, C, ...)` to `(B, C, ...)`."""
+        """Map `(B, C, ...)` to `(B, C, ...)`.
+
+        Raises:
+            ValueError: x has another number of channels.
+        """
+        require_channels(x, len(self.order))
         return x.index_select(1, self.index), zero_log_det(x)
 
     def inverse(self, z: Tensor, context: Tensor | Context | None = None, /) -> Tensor:
+        require_channels(z, len(self.order))
         return z.index_select(1, self.inverse_index)
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | Context | None = None, /) -> tuple[Tensor, Tensor]:

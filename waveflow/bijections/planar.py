@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from waveflow.bijections.base import Bijection, full_precision
+from waveflow.bijections.base import Bijection, full_precision, widened
 from waveflow.bijections.checks import require_vectors
 from waveflow.bijections.solve import invert_monotone
 from waveflow.nn.context import Context
@@ -26,7 +26,7 @@ class Planar(Bijection):
     a margin, where f is the product of w with the free vector that is learned.
 
     The inverse solves the increasing equation `w . z = a + w . u tanh(a + b)` for the number `a = w . x`, to 1e-10 of
-    its size in float64 and 1e-5 in float32; `x = z - u tanh(a + b)`.
+    its size in float64 and 1e-5 in float32, with first and second derivatives; `x = z - u tanh(a + b)`.
 
     Source: Rezende and Mohamed (arXiv:1505.05770), section 4.1 and appendix A.1.
 
@@ -84,4 +84,4 @@ class Planar(Bijection):
 
     @staticmethod
     def _log_det(wu: Tensor, ridge: Tensor) -> Tensor:
-        return torch.log1p(wu * (1 - ridge.square()))[:, 0]
+        return torch.log1p(widened(wu) * (1 - widened(ridge).square()))[:, 0]

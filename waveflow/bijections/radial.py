@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from waveflow.bijections.base import Bijection, full_precision
+from waveflow.bijections.base import Bijection, full_precision, widened
 from waveflow.bijections.checks import require_vectors
 from waveflow.nn.context import Context
 from waveflow.nn.mlp import ContextParameter, softplus_from_one
@@ -73,6 +73,7 @@ class Radial(Bijection):
         return centre, alpha, alpha * (1 - MARGIN) * (softplus_from_one(ratio) - 1)
 
     def _log_det(self, alpha: Tensor, beta: Tensor, r: Tensor) -> Tensor:
+        alpha, beta, r = widened(alpha), widened(beta), widened(r)
         across = torch.log1p(beta / (alpha + r))
         along = torch.log1p(alpha * beta / (alpha + r).square())
         return ((self.n_features - 1) * across + along)[:, 0]

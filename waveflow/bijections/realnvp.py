@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from waveflow.bijections.actnorm import ActNorm
 from waveflow.bijections.base import Bijection, Chain, EarlyOutputs, sum_log_det
+from waveflow.bijections.checks import require_shape_of
 from waveflow.bijections.coupling import AffineCoupling
 from waveflow.bijections.elementwise import AffineMap, Elementwise, per_number
 from waveflow.bijections.glow import Squeeze2d
@@ -36,7 +37,11 @@ class MaskedCoupling(Bijection):
         self.conditioner, self.elementwise = conditioner, elementwise
 
     def forward(self, x: Tensor, context: Tensor | Context | None = None, /) -> tuple[Tensor, Tensor]:
-        """Map `(B, C, ...)` to the same shape."""
+        """Map `(B, C, ...)` to the same shape.
+
+        Raises:
+            ValueError: The mask does not fit x's items.
+        """
         z, log_s = self.elementwise.transform(x, self._parameters_of(x, context))
         return torch.where(self.mask, x, z), sum_log_det(log_s.masked_fill(self.mask, 0), context)
 
@@ -48,6 +53,7 @@ class MaskedCoupling(Bijection):
         return torch.where(self.mask, z, x), sum_log_det(log_s.masked_fill(self.mask, 0), context)
 
     def _parameters_of(self, x: Tensor, context: Tensor | Context | None) -> Tensor:
+        require_shape_of(x, self.mask)
         return per_number(self.conditioner(x * self.mask, context), self.elementwise.n_parameters).to(x.dtype)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 
 from waveflow.bijections.actnorm import ActNorm
-from waveflow.bijections.base import Bijection, Chain, full_precision
+from waveflow.bijections.base import Bijection, Chain, full_precision, widened, zero_log_det
 from waveflow.bijections.derivatives import jacobian, pull_back, random_signs, settle, tracked
 from waveflow.bijections.solve import invert_contraction
 from waveflow.nn.context import Context
@@ -40,13 +40,18 @@ class Residual(Bijection):
         p: Chance that an estimate stops after any further term.
 
     Raises:
-        ValueError: The network's bound is not below 1.
+        ValueError: The network's bound is not below 1, there is no first term, or p is no chance between 0 and 1.
     """
 
     def __init__(self, network: LipschitzMLP, *, exact: bool | None = None, n_terms: int = 4, p: float = 0.5) -> None:
         super().__init__()
         if not 0 < network.lipschitz < 1:
             raise ValueError(f"the network's Lipschitz bound is {network.lipschitz}, it must be between 0 and 1")
+        if n_terms < 1 or not 0 < p < 1:
+            raise ValueError(
+                f"n_terms={n_terms} and p={p}: expected at least one term, and a chance between 0 and 1, without which "
+                "an estimate would be biased or never end"
+            )
         self.network, self.exact, self.n_terms, self.p = network, exact, n_terms, p
 
     def forward(self, x: Tensor, context: Tensor | Context | None = None, /) -> tuple[Tensor, Tensor]:
@@ -54,7 +59,7 @@ class Residual(Bijection):
         create_graph = torch.is_grad_enabled()
         with tracked(x, context) as (x, context):
             g = self.network(x, context)
-            exact = x[0].numel() <= EXACT_UP_TO if self.exact is None else self.exact
+            exact = x.shape[1:].numel() <= EXACT_UP_TO if self.exact is None else self.exact
             log_det = self._exact(g, x, create_graph) if exact else self._estimate(g, x, create_graph)
             z = x + g
         return settle(z), settle(log_det)
@@ -70,17 +75,17 @@ class Residual(Bijection):
             return invert_contraction(lambda x: self.network(x, context), z, self.network.lipschitz)
 
     def _exact(self, g: Tensor, x: Tensor, create_graph: bool) -> Tensor:
-        matrix = jacobian(g, x, create_graph)
-        return torch.linalg.slogdet(matrix + torch.eye(matrix.shape[1], dtype=x.dtype, device=x.device)).logabsdet
+        matrix = widened(jacobian(g, x, create_graph))
+        return torch.linalg.slogdet(matrix + torch.eye(matrix.shape[1], dtype=matrix.dtype, device=x.device)).logabsdet
 
     def _estimate(self, g: Tensor, x: Tensor, create_graph: bool) -> Tensor:
         extra = int(torch.distributions.Geometric(self.p).sample())
-        total = x.new_zeros(len(x))
+        total = zero_log_det(x)
         v = power = random_signs(x)
         for k in range(1, self.n_terms + extra + 1):
             power = pull_back(g, x, power, create_graph)
             reached = (1 - self.p) ** max(k - self.n_terms, 0)
-            total = total - (-1) ** k / (k * reached) * (power * v).flatten(1).sum(1)
+            total = total - (-1) ** k / (k * reached) * widened(power * v).flatten(1).sum(1)
         return total
 
 

@@ -22,7 +22,8 @@ def invert_monotone(
     """Solve `function(x) = target` for each number, where the function increases.
 
     Newton steps that stay inside a bracket, with every third step a bisection, so that the bracket halves whatever the
-    function does. First derivatives with respect to the target and to whatever the function closes over are exact.
+    function does. First and second derivatives with respect to the target and to whatever the function closes over
+    are exact.
 
     Args:
         function: Maps numbers of target's shape to their values and derivatives, number by number.
@@ -49,6 +50,10 @@ def invert_monotone(
     value, slope = function(x)
     # A map may be so flat that its slope underflows, and a last Newton step by a rounding error leads far away.
     solution = x - (value - target) / slope.detach().clamp_min(torch.finfo(target.dtype).tiny)
+    if solution.requires_grad:
+        # A step of size 0 from there: its first derivative is 0, and its second what a single step leaves out.
+        error = function(solution)[0] - target
+        solution = solution - (error - error.detach()) / slope.detach().clamp_min(torch.finfo(target.dtype).tiny)
     return solution + (solution.detach().clamp(low, high) - solution.detach())
 
 
@@ -60,7 +65,7 @@ def invert_contraction(function: Callable[[Tensor], Tensor], z: Tensor, lipschit
     where that is more, since a step below the rounding of x says nothing (4.8e-5 in float32 at L = 0.99).
 
     First derivatives with respect to z and to whatever the function closes over are exact: the gradient g of x becomes
-    the v with `v + J^T v = g`, solved the same way.
+    the v with `v + J^T v = g`, solved the same way. There are no second ones: asking for them is an error.
 
     Args:
         function: Maps `(B, ...)` to the same shape, each item by itself.
@@ -71,7 +76,8 @@ def invert_contraction(function: Callable[[Tensor], Tensor], z: Tensor, lipschit
         The solutions, to that tolerance in the Euclidean norm of each item, as a fraction of one plus the norm.
 
     Raises:
-        RuntimeError: It does not converge, so that the bound does not hold.
+        RuntimeError: It does not converge, so that the bound does not hold; or, in the backward pass, a second
+            derivative is asked for.
     """
     # The first step is taken with gradients: what the function caches must not lose its graph.
     start = z - function(z)
@@ -86,6 +92,12 @@ def invert_contraction(function: Callable[[Tensor], Tensor], z: Tensor, lipschit
             value = function(x)
 
         def solve(gradient: Tensor) -> Tensor:
+            if torch.is_grad_enabled():
+                raise RuntimeError(
+                    "a graph of the gradient was asked for (create_graph=True), but the solved inverse of a residual "
+                    "block has first derivatives only; differentiate its forward pass twice instead"
+                )
+
             def pull(v: Tensor) -> Tensor:
                 return gradient - torch.autograd.grad(value, x, v, retain_graph=True)[0]
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from waveflow.bijections.autoregressive import MAF
-from waveflow.bijections.base import Chain
+from waveflow.bijections.base import Chain, widened
 from waveflow.bijections.coupling import Coupling
 from waveflow.bijections.elementwise import Elementwise, per_number
 from waveflow.bijections.realnvp import RealNVP
@@ -59,18 +60,19 @@ class SplineMap(Elementwise):
         return F.pad(F.pad(inner, (1, 0), value=-self.bound), (0, 1), value=self.bound)
 
     def transform(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        inside = x.clamp(-self.bound, self.bound)
-        z, log_slope = rational_quadratic(inside, *self.knots(parameters))
-        return self._outside(x, z, log_slope)
+        return self._within(rational_quadratic, x, parameters)
 
     def invert(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        inside = z.clamp(-self.bound, self.bound)
-        x, log_slope = inverse_rational_quadratic(inside, *self.knots(parameters))
-        return self._outside(z, x, log_slope)
+        return self._within(inverse_rational_quadratic, z, parameters)
 
-    def _outside(self, given: Tensor, mapped: Tensor, log_slope: Tensor) -> tuple[Tensor, Tensor]:
-        within = given.abs() <= self.bound
-        return torch.where(within, mapped, given), torch.where(within, log_slope, 0.0)
+    def _within(
+        self, spline: Callable[..., tuple[Tensor, Tensor]], given: Tensor, parameters: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The spline where it bends, in float32 or better: in half precision knots would coincide."""
+        wide = widened(given)
+        mapped, log_slope = spline(wide.clamp(-self.bound, self.bound), *self.knots(widened(parameters)))
+        within = wide.abs() <= self.bound
+        return torch.where(within, mapped, wide).to(given.dtype), torch.where(within, log_slope, 0.0)
 
 
 class SplineCoupling(Coupling):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from waveflow.bijections.base import Bijection, full_precision, zero_log_det
+from waveflow.bijections.checks import require_channels
 from waveflow.nn.context import Context, as_context
 
 
@@ -31,6 +32,7 @@ class Squeeze(Bijection):
         return to_frames(x, self.n_group).transpose(1, 2), zero_log_det(x)
 
     def inverse(self, z: Tensor, context: Tensor | Context | None = None, /) -> Tensor:
+        require_channels(z, self.n_group)
         return z.transpose(1, 2).flatten(1)
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | Context | None = None, /) -> tuple[Tensor, Tensor]:
@@ -95,6 +97,7 @@ class LappedSqueeze(Bijection):
             return (frames @ self.dct.to(x.dtype)).transpose(1, 2), zero_log_det(x)
 
     def inverse(self, z: Tensor, context: Tensor | Context | None = None, /) -> Tensor:
+        require_channels(z, self.n_bands)
         with full_precision(z):
             frames = z.transpose(1, 2) @ self.dct.to(z.dtype)
             return self._rotate(frames, as_context(context).mask, sign=-1).flatten(1)
@@ -133,7 +136,7 @@ def to_frames(x: Tensor, n: int) -> Tensor:
     """
     if x.dim() != 2 or x.shape[1] % n:
         raise ValueError(f"audio has shape {tuple(x.shape)}, expected (B, T) with T a multiple of {n}; cut or pad it")
-    return x.reshape(x.shape[0], -1, n)
+    return x.reshape(x.shape[0], x.shape[1] // n, n)
 
 
 def rising_window(overlap: int, window: str) -> Tensor:

@@ -67,7 +67,7 @@ def _through(step: Bijection, x: Tensor, context: Context) -> tuple[Tensor, Tens
         b, log_s = step.transform(b, step.conditioner(a, context))
         return step._merge(a, b), log_s[0].sum(0)
     if isinstance(step, ConditionalScale):
-        log_s = step._log_s(x, context)
+        log_s = step.log_scale(x, context)
         return torch.exp(log_s) * x, log_s[0].sum(0)
     z, log_det = step(x, context)
     if not log_det.any():

@@ -126,6 +126,12 @@ class MelFlow(Bijection):
         mel, lengths = context if isinstance(context, MelContext) else MelContext(context)
         self.check(x, mel)
         config = self.mel_config
+        # A GPU would have to be waited for, and a compiler to be left.
+        known = lengths is not None and lengths.device.type == "cpu" and not torch.compiler.is_compiling()
+        if known and (lengths % self.n_group).any():
+            raise ValueError(
+                f"lengths are {lengths.tolist()}, expected multiples of n_group={self.n_group}; cut or pad the items"
+            )
         n_frames = -(-x.shape[1] // config.hop_length)
         n_vectors = x.shape[1] // self.n_group
         if lengths is None:
@@ -135,7 +141,7 @@ class MelFlow(Bijection):
         return Context(features[..., :n_vectors], mask)
 
     def _to_channels(self, z: Tensor) -> Tensor:
-        return z.view(z.shape[0], -1, self.n_group).transpose(1, 2)
+        return z.view(z.shape[0], z.shape[1] // self.n_group, self.n_group).transpose(1, 2)
 
     def _to_samples(self, z: Tensor, told: Context) -> Tensor:
         if told.mask is not None:

@@ -10,8 +10,9 @@ def group_samples(features: Tensor, n_group: int) -> Tensor:
 
     `(B, C, T)` to `(B, C * n_group, T // n_group)`.
     """
-    batch, channels, _ = features.shape
-    return features.view(batch, channels, -1, n_group).transpose(2, 3).reshape(batch, channels * n_group, -1)
+    batch, channels, length = features.shape
+    groups = features.view(batch, channels, length // n_group, n_group)
+    return groups.transpose(2, 3).reshape(batch, channels * n_group, length // n_group)
 
 
 def ungroup_samples(features: Tensor, n_group: int) -> Tensor:

@@ -26,7 +26,8 @@ class SpectralBound(nn.Module):
         self.bound = bound
 
     def forward(self, weight: Tensor) -> Tensor:
-        return weight / (torch.linalg.matrix_norm(weight, 2) / self.bound).clamp_min(1)
+        largest = torch.linalg.matrix_norm(weight.to(torch.promote_types(weight.dtype, torch.float32)), 2)
+        return (weight / (largest / self.bound).clamp_min(1)).to(weight.dtype)
 
 
 class LipSwish(nn.Module):
