@@ -92,7 +92,11 @@ def diagnose(mel: Tensor, target: MelConfig | None = None, n_samples: int | None
 
 
 def check_and_diagnose(mel: Tensor, config: MelConfig) -> None:
-    """Refuse a mel as `check_mel` does, and say which convention it seems to follow."""
+    """Refuse a mel as `check_mel` does, and say which convention it seems to follow.
+
+    Raises:
+        ValueError: The mel does not follow the contract.
+    """
     try:
         check_mel(mel, config)
     except ValueError as error:

@@ -6,7 +6,11 @@ from torch import Tensor
 
 
 def require_channels(x: Tensor, n_channels: int) -> None:
-    """Refuse data of another number of channels than a bijection was built for."""
+    """Refuse data of another number of channels than a bijection was built for.
+
+    Raises:
+        ValueError: It is that.
+    """
     if x.dim() < 2 or x.shape[1] != n_channels:
         raise ValueError(
             f"data has shape {tuple(x.shape)}, expected {n_channels} channels, (B, {n_channels}, ...); "
@@ -15,7 +19,11 @@ def require_channels(x: Tensor, n_channels: int) -> None:
 
 
 def require_shape_of(x: Tensor, mask: Tensor) -> None:
-    """Refuse data whose items a mask does not fit: `(B, *shape)`, to whose shape the mask broadcasts."""
+    """Refuse data whose items a mask does not fit: `(B, *shape)`, to whose shape the mask broadcasts.
+
+    Raises:
+        ValueError: It does not.
+    """
     shape = x.shape[1:]
     fits = mask.dim() <= len(shape) and all(m in (1, n) for m, n in zip(reversed(mask.shape), reversed(shape)))
     if not fits:

@@ -187,7 +187,11 @@ class ForeignWeights:
         return value.to(torch.promote_types(value.dtype, torch.float32))
 
     def convolution(self, key: str, shape: Iterable[int], *, bias: bool = True) -> Convolution:
-        """Take a convolution whose weight has a given shape, weight-normed in either form or plain."""
+        """Take a convolution whose weight has a given shape, weight-normed in either form or plain.
+
+        Raises:
+            CheckpointError: It is missing, of another shape, or there in two forms.
+        """
         shape = tuple(shape)
         forms = (("weight",), *zip(_LENGTH, _DIRECTION))
         found = [f"{key}.{leaf}" for form in forms for leaf in form if f"{key}.{leaf}" in self._left]
