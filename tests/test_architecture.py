@@ -114,6 +114,14 @@ def test_import_of_the_package_loads_nothing_heavy():
     assert not loaded & HEAVY
 
 
+def test_the_first_call_loads_no_compiler():
+    code = (
+        "import sys, torch, waveflow; vocoder = waveflow.load('lapglow-tiny', device='cpu'); "
+        "vocoder(torch.full((80, 3), -5.0), seed=0); print(*{'torch._dynamo', 'sympy'} & {*sys.modules})"
+    )
+    assert not subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["vocode", "--help"]])
 def test_the_command_answers_help_without_pytorch(arguments):
     code = (

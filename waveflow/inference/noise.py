@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from waveflow.losses import dequantize
+from waveflow.ops.dispatch import implementation
 from waveflow.ops.keyed_normal import keyed_normal
 from waveflow.ops.keyed_normal.reference import box_muller, normal, philox
 
@@ -53,7 +54,10 @@ def batch_normal(
         return torch.stack([drawn[seed] for seed in seeds])
     # PyTorch has no unsigned arithmetic: the key's bits travel as a signed number.
     keys = torch.tensor([seed - 2**64 if seed >= 2**63 else seed for seed in seeds], device=device)
-    return keyed_normal(keys, start, n, backend)
+    if torch.compiler.is_compiling():
+        return keyed_normal(keys, start, n, backend)
+    # The first call of an operation of PyTorch's imports its compiler, for more than a second.
+    return implementation("keyed_normal", backend)(keys, start, n)
 
 
 def dequantized(audio: Tensor) -> Tensor:
