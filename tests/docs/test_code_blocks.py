@@ -20,6 +20,7 @@ import waveflow
 from waveflow.checkpoints import native
 from waveflow.cli.main import LazyCommands, main
 from waveflow.inference import loading
+from waveflow.models import registry
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md"))
@@ -56,7 +57,11 @@ def place(tmp_path, monkeypatch):
     soundfile.write(work / "recordings" / "one.wav", clip[:22050], 22050)
     soundfile.write(work / "recordings" / "two.flac", 0.5 * clip[:16000], 22050)
     monkeypatch.chdir(work)
-    return work
+    models, sizes = dict(registry.MODELS), dict(registry.SIZES)
+    yield work
+    for table, before in ((registry.MODELS, models), (registry.SIZES, sizes)):
+        table.clear()
+        table.update(before)
 
 
 def run_bash(code, monkeypatch):

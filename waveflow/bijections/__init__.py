@@ -5,6 +5,7 @@ from waveflow.bijections.affine import Affine, ConditionalScale
 from waveflow.bijections.autoregressive import IAF, MAF, MaskedAutoregressive
 from waveflow.bijections.base import Bijection, Chain, EarlyOutputs, InverseNotAvailable
 from waveflow.bijections.continuous import Continuous
+from waveflow.bijections.contract import BrokenPromise, check_bijection
 from waveflow.bijections.coupling import AdditiveCoupling, AffineCoupling, Coupling, NormalizingCoupling
 from waveflow.bijections.discrete import DiscreteAutoregressive
 from waveflow.bijections.elementwise import AffineMap, Elementwise, GatedMap, ShiftMap
@@ -37,6 +38,7 @@ __all__ = [
     "AffineCoupling",
     "AffineMap",
     "Bijection",
+    "BrokenPromise",
     "Chain",
     "ConditionalScale",
     "Continuous",
@@ -74,4 +76,5 @@ __all__ = [
     "Squeeze",
     "Squeeze2d",
     "Sylvester",
+    "check_bijection",
 ]

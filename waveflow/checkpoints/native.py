@@ -19,7 +19,16 @@ from waveflow._version import __version__
 from waveflow.audio.mel import MelConfig
 from waveflow.checkpoints.atomic import atomic_directory, entries
 from waveflow.checkpoints.errors import CheckpointError, some
-from waveflow.models import BEFORE_SETTINGS, MODELS, MelFlow, build, config_from_dict, config_to_dict, model_name
+from waveflow.models import (
+    BEFORE_SETTINGS,
+    MODELS,
+    MelFlow,
+    build,
+    config_from_dict,
+    config_to_dict,
+    is_registered,
+    model_name,
+)
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 FORMAT_VERSION = 1
@@ -136,10 +145,15 @@ def read_facts(directory: str | os.PathLike[str]) -> dict[str, Any]:
     for key, kind in _FACTS.items():
         if not isinstance(facts.get(key), kind):
             raise CheckpointError(f"{path} has {key}={facts.get(key)!r}, expected a {kind.__name__}; {_AGAIN}")
-    if facts["model"] not in MODELS:
+    if not is_registered(facts["model"]) or facts["model"] not in MODELS:
+        remedy = f"install waveflow {facts['waveflow_version']}, which wrote it"
+        if facts["waveflow_version"] == __version__:
+            remedy = (
+                "it is another package's: register it first, by waveflow.models.register or by naming the module that "
+                "does in WAVEFLOW_MODELS"
+            )
         raise CheckpointError(
-            f"{path} names the model {facts['model']!r}, waveflow {__version__} has {[*MODELS]}; "
-            f"install waveflow {facts['waveflow_version']}, which wrote it"
+            f"{path} names the model {facts['model']!r}, waveflow {__version__} has {[*MODELS]}; {remedy}"
         )
     return {**facts, "config": {**BEFORE_SETTINGS.get(facts["model"], {}), **facts["config"]}}
 

@@ -22,11 +22,11 @@ def info(
     """
     from waveflow.checkpoints.native import load, read_facts
     from waveflow.inference.loading import bundled_models, find_checkpoint
-    from waveflow.models import MODELS, SIZES, build, config_to_dict, model_name
+    from waveflow.models import build, config_to_dict, is_registered, model_name
     from waveflow.models.cost import cost
 
     facts: dict = {}
-    if model is not None and model not in bundled_models() and model in (*MODELS, *SIZES):
+    if model is not None and model not in bundled_models() and is_registered(model):
         flow = build(model)
     else:
         path = find_checkpoint(model)

@@ -10,7 +10,9 @@ from waveflow.models.registry import (
     build,
     config_from_dict,
     config_to_dict,
+    is_registered,
     model_name,
+    register,
 )
 from waveflow.models.squeezewave import SqueezeWave, SqueezeWaveConfig
 from waveflow.models.waveflow import WaveFlow, WaveFlowConfig
@@ -38,5 +40,7 @@ __all__ = [
     "build",
     "config_from_dict",
     "config_to_dict",
+    "is_registered",
     "model_name",
+    "register",
 ]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import importlib
+import importlib.metadata
+import os
 from typing import Any
 
 from waveflow.audio.mel import MelConfig
@@ -48,6 +52,55 @@ SIZES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+ENTRY_POINTS = "waveflow.models"
+"""Group of entry points of other packages, and their modules that register models."""
+
+VARIABLE = "WAVEFLOW_MODELS"
+"""Environment variable that names modules to the same end, with commas between."""
+
+
+def register(name: str, model_class: type[MelFlow], config_class: type, **sizes: dict[str, Any]) -> None:
+    """Let a model be built, saved, loaded, trained and served by its name, as those of this package are.
+
+    So that the commands know it too, its module must be imported: name it as an entry point of the group
+    `waveflow.models`, or in the environment variable `WAVEFLOW_MODELS`.
+
+    Args:
+        name: In checkpoints and on the command line.
+        model_class: Made as `model_class(config)`.
+        config_class: A dataclass with defaults for all fields, among them `mel` and `sigma`.
+        sizes: Named sizes as overrides of the config.
+
+    Raises:
+        ValueError: Another model has the name, or the config lacks a field.
+    """
+    fields = [f.name for f in dataclasses.fields(config_class)] if dataclasses.is_dataclass(config_class) else []
+    if not {"mel", "sigma"} <= {*fields}:
+        raise ValueError(f"{config_class.__name__} has the fields {fields}, expected a dataclass with mel and sigma")
+    for taken in (name, *sizes):
+        known = (model_class, config_class) if taken == name else (name, sizes[taken])
+        if MODELS.get(taken, SIZES.get(taken, known)) != known:
+            raise ValueError(f"a model is called {taken!r} already; choose another name")
+    MODELS[name] = model_class, config_class
+    SIZES.update({size: (name, config) for size, config in sizes.items()})
+
+
+@functools.cache
+def _import_others() -> None:
+    """Import what other packages, and the environment, name."""
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        entry.load()
+    for module in filter(None, os.environ.get(VARIABLE, "").split(",")):
+        importlib.import_module(module.strip())
+
+
+def is_registered(name: str) -> bool:
+    """Whether a model or a size is called so, here or in a package that registers models."""
+    if name not in MODELS and name not in SIZES:
+        _import_others()
+    return name in MODELS or name in SIZES
+
+
 def build(name: str, **config: Any) -> MelFlow:
     """Build a model with fresh weights.
 
@@ -58,9 +111,9 @@ def build(name: str, **config: Any) -> MelFlow:
     Raises:
         ValueError: Unknown name or config key; the nearest valid one is named.
     """
-    name, sized = SIZES.get(name, (name, {}))
-    if name not in MODELS:
+    if not is_registered(name):
         raise ValueError(unknown_name("model", name, [*MODELS, *SIZES]))
+    name, sized = SIZES.get(name, (name, {}))
     model_class, config_class = MODELS[name]
     return model_class(config_from_dict(config_class, {**sized, **config}))
 
@@ -74,7 +127,7 @@ def model_name(model: MelFlow) -> str:
     for name, (model_class, _) in MODELS.items():
         if type(model) is model_class:
             return name
-    raise ValueError(f"{type(model).__name__} is not in the registry, which has {[*MODELS]}; add it to MODELS")
+    raise ValueError(f"{type(model).__name__} is not in the registry, which has {[*MODELS]}; call register")
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:
