@@ -12,6 +12,7 @@ import torch
 from conftest import DATA
 
 from waveflow.checkpoints import native
+from waveflow.inference import Vocoder
 from waveflow.models import build
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
@@ -43,7 +44,7 @@ def test_two_steps_of_a_variant_leave_a_row(tmp_path, monkeypatch):
     from research import clips, lapglow, variants
 
     trial = {"model": "lapglow-tiny", "steps": 2, "batch": 2, "segment": 4096, "warmup": 1, "optimizer": "muon"}
-    trial |= {"projected": 1.0, "mel_weight": 1.0, "adversarial": 0.1}
+    trial |= {"projected": 1.0, "mel_weight": 1.0, "adversarial": 0.1, "own": 0.1}
     monkeypatch.setitem(variants.VARIANTS, "trial", trial)
     monkeypatch.setattr(clips, "HELD_OUT", tmp_path / "heldout.txt")
     (tmp_path / "heldout.txt").write_text("# one clip\nljspeech/wavs/LJ001-0008.flac\n")
@@ -58,6 +59,22 @@ def test_two_steps_of_a_variant_leave_a_row(tmp_path, monkeypatch):
     assert row["parameters"] == pytest.approx(2.40, abs=0.01)
     assert {"nats", "pesq", "stoi", "mr_stft", "x_real_time"} <= row.keys()
     assert len(lapglow.table([row])) == 3
+
+
+def test_speech_of_a_model_s_own_is_as_likely_as_recordings_where_nothing_sharpened_its_density():
+    from research.own import FIGURES, figures
+
+    torch.manual_seed(0)
+    vocoder = Vocoder(build("lapglow", n_flows=1, n_channels=8, n_encoded=8))
+    audio = vocoder(torch.full((80, 40), -5.0), sigma=1.0, seed=1)
+    found = figures(vocoder, audio, torch.Generator().manual_seed(0))
+    assert found.keys() == FIGURES.keys()
+    assert found["given"] == pytest.approx(found["recording"], rel=0.05)
+    assert found["moved"] == pytest.approx(found["moved_recording"], rel=0.05)
+    with torch.no_grad():
+        vocoder.model.flow.steps[1].conditioner.bias.add_(12.0)
+    sharp = figures(vocoder, audio, torch.Generator().manual_seed(0))
+    assert sharp["moved_recording"] > 1000 * found["moved_recording"]
 
 
 def test_the_law_of_scaling_is_found_in_runs_that_follow_it(tmp_path):

@@ -55,7 +55,7 @@ def settings_of(name: str) -> Settings:
 def changes(name: str) -> dict[str, Any]:
     """What a variant does otherwise than its baseline, the one with whose name its own begins."""
     first = name.split("-")[0]
-    baseline = dataclasses.asdict(settings_of(first if first in ("shipped", "onward") else "baseline"))
+    baseline = dataclasses.asdict(settings_of(first if first in ("shipped", "onward", "tiny") else "baseline"))
     return {key: value for key, value in dataclasses.asdict(settings_of(name)).items() if value != baseline[key]}
 
 

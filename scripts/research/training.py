@@ -21,7 +21,7 @@ from research.discriminator import SpectralDiscriminator, taken_for_real, told_a
 from waveflow.audio.mel import MelSpectrogram
 from waveflow.checkpoints import native
 from waveflow.inference.project import project
-from waveflow.losses import SpectralLoss, bits_per_sample, dequantize
+from waveflow.losses import SpectralLoss, bits_per_sample, dequantize, log_likelihood
 from waveflow.models import MelFlow, build
 from waveflow.training.config import OptimizerConfig
 from waveflow.training.gradients import is_usual
@@ -58,6 +58,9 @@ class Settings:
         loudness: Weight, within the spectral loss, of the distance in loudness, in which loud bins count for more.
         projected: Weight, within the spectral loss, of an unweighted one after one mel projection.
         adversarial: Weight of the verdicts of a discriminator that learns alongside, 0 for none.
+        own: Weight of how much less likely the syntheses are than the recordings, once they are 16-bit audio too: of
+            `log(1 + d)`, d in nats per sample. By the spectral loss alone the density becomes far sharper around what
+            the model draws than a step of 16 bits.
         matching: Weight, beside a verdict's, of the distance of the discriminator's activations.
         sigma: Standard deviation of the latent that the model draws, then and later; the config's unless given.
         augment: Change the level of half of the segments.
@@ -87,6 +90,7 @@ class Settings:
     loudness: float = 0.0
     projected: float = 0.0
     adversarial: float = 0.0
+    own: float = 0.0
     matching: float = 2.0
     sigma: float | None = None
     augment: bool = True
@@ -166,13 +170,16 @@ class Run:
         target = self.mel(wide, padded=True)[..., : settings.segment // hop]
         passes = Passes(self.model, target, operand_dtype(self.device), self.passes)
         z, log_det = passes.forward(dequantize(audio))
-        nats = (log_det.sum() - z.square().sum() / 2) / z.numel() - 0.5 * math.log(2 * math.pi)
+        nats = log_likelihood(z, log_det).sum() / z.numel()
         found, loss = {"nats": nats}, -nats
         if settings.spectral:
             n = max(1, round(settings.batch * settings.share))
             synthesis = passes.inverse(self.model.config.sigma * torch.randn_like(z[:n]))
             found["spectral"] = self._distance(synthesis, audio[:n], target[:n])
             loss = loss + settings.spectral * found["spectral"]
+            if settings.own:
+                found["own"] = self._own(synthesis.detach(), nats.detach())
+                loss = loss + settings.own * found["own"]
             if self.discriminator is not None:
                 found["told_apart"] = self._judge(synthesis.detach(), audio[:n])
                 judged = self.discriminator.requires_grad_(False)
@@ -199,6 +206,14 @@ class Run:
         loss.backward()
         self.judging.step()
         return loss.detach()
+
+    def _own(self, synthesis: Tensor, nats: Tensor) -> Tensor:
+        """How much less likely a synthesis is than the recordings: without bound where it is off, so by a logarithm."""
+        mel = self.mel(synthesis)[..., : synthesis.shape[1] // self.model.mel_config.hop_length]
+        passes = Passes(self.model, mel, operand_dtype(self.device), self.passes)
+        z, log_det = passes.forward(dequantize(synthesis))
+        missing = nats - log_likelihood(z, log_det) / synthesis.shape[1]
+        return torch.log1p(missing.clamp_min(0)).mean()
 
     def _distance(self, synthesis: Tensor, audio: Tensor, target: Tensor) -> Tensor:
         settings = self.settings
