@@ -38,26 +38,32 @@ class Coupling(Bijection):
         Raises:
             ValueError: C is odd.
         """
-        a, b = self._split(x)
+        a, b = self.split(x)
         b, log_s = self.transform(b, self.conditioner(a, context))
-        return self._merge(a, b), zero_log_det(x) if log_s is None else sum_log_det(log_s, context)
+        return self.merge(a, b), zero_log_det(x) if log_s is None else sum_log_det(log_s, context)
 
     def inverse(self, z: Tensor, context: Tensor | Context | None = None, /) -> Tensor:
-        a, b = self._split(z)
-        return self._merge(a, self.invert(b, self.conditioner(a, context))[0])
+        a, b = self.split(z)
+        return self.merge(a, self.invert(b, self.conditioner(a, context))[0])
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | Context | None = None, /) -> tuple[Tensor, Tensor]:
-        a, b = self._split(z)
+        a, b = self.split(z)
         b, log_s = self.invert(b, self.conditioner(a, context))
-        return self._merge(a, b), zero_log_det(z) if log_s is None else sum_log_det(log_s, context)
+        return self.merge(a, b), zero_log_det(z) if log_s is None else sum_log_det(log_s, context)
 
-    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The half of the channels that passes, and the half that changes.
+
+        Raises:
+            ValueError: Their number is odd.
+        """
         if x.shape[1] % 2:
             raise ValueError(f"a coupling halves its channels, but the input has {x.shape[1]}; give it an even number")
         first, second = x.chunk(2, dim=1)
         return (second, first) if self.swap else (first, second)
 
-    def _merge(self, a: Tensor, b: Tensor) -> Tensor:
+    def merge(self, a: Tensor, b: Tensor) -> Tensor:
+        """Undo `split`."""
         return torch.cat([b, a] if self.swap else [a, b], dim=1)
 
 

@@ -37,9 +37,9 @@ def nats_over_time(vocoder: Vocoder, audio: Tensor) -> Tensor:
     n_frames = len(audio) // hop
     audio = audio.to(vocoder.device)[None, : n_frames * hop]
     x = dequantized(audio)
-    told = model._told(x, vocoder.mel(audio))
+    told = model.told(x, vocoder.mel(audio))
     z, nats = _through(model.flow, x, told)
-    latent = model._to_samples(z, told).view(n_frames, hop)
+    latent = model.to_samples(z, told).view(n_frames, hop)
     prior = -0.5 * (latent.square() + math.log(2 * math.pi)).sum(1)
     if len(nats) == 1:
         nats = (nats / n_frames).expand(n_frames)
@@ -63,9 +63,9 @@ def _through(step: Bijection, x: Tensor, context: Context) -> tuple[Tensor, Tens
             nats = nats + more
         return x, nats
     if isinstance(step, AffineCoupling):
-        a, b = step._split(x)
+        a, b = step.split(x)
         b, log_s = step.transform(b, step.conditioner(a, context))
-        return step._merge(a, b), log_s[0].sum(0)
+        return step.merge(a, b), log_s[0].sum(0)
     if isinstance(step, ConditionalScale):
         log_s = step.log_scale(x, context)
         return torch.exp(log_s) * x, log_s[0].sum(0)

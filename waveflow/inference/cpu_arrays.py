@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from waveflow.inference.cpu_kernels import _inlined
+from waveflow.inference.cpu_kernels import inlined
 
 
 def _record(names: str) -> list[tuple[str, type]]:
@@ -61,7 +61,7 @@ class Arrays(NamedTuple):
     places: np.ndarray
 
 
-@_inlined
+@inlined
 def shares(n, part, n_parts):  # noqa: ANN001, ANN201
     """The first of `n` things that belong to a part, and the one after its last."""
     return n * part // n_parts, n * (part + 1) // n_parts

@@ -9,7 +9,7 @@ import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
 
-from waveflow.inference.cpu_kernels import _inlined, compiled
+from waveflow.inference.cpu_kernels import compiled, inlined
 
 # Looks before the processor is offered to others.
 PATIENCE = 2000
@@ -18,7 +18,7 @@ if hasattr(os, "sched_yield"):
     _offer = types.ExternalFunction("sched_yield", types.int32())
 else:
 
-    @_inlined
+    @inlined
     def _offer():  # noqa: ANN202
         return np.int32(0)
 

@@ -40,7 +40,8 @@ def compiled(function: Any, *, fastmath: bool = True) -> Any:
     return dispatcher
 
 
-def _inlined(function: Any) -> Any:
+def inlined(function: Any) -> Any:
+    """Make a function a part of whatever compiled function calls it."""
     return njit(inline="always", fastmath=True, error_model="numpy")(function)
 
 
@@ -82,7 +83,7 @@ def _float_of_bits(_: Any, x: types.Type) -> Any:
     return types.float32(types.int32), generate
 
 
-@_inlined
+@inlined
 def _exp2(x):  # noqa: ANN001, ANN202
     # 2^x for |x| <= 126, to 2e-7: a polynomial on [-1/2, 1/2] times a power of two put together from bits.
     whole = np.floor(x + HALF)
@@ -97,12 +98,12 @@ def _exp2(x):  # noqa: ANN001, ANN202
     return p * _float_of_bits((np.int32(whole) + np.int32(127)) << np.int32(23))
 
 
-@_inlined
+@inlined
 def _exp(x):  # noqa: ANN001, ANN202
     return _exp2(min(max(x * LOG2_E, np.float32(-126)), np.float32(126)))
 
 
-@_inlined
+@inlined
 def _gate(a, b):  # noqa: ANN001, ANN202
     # tanh(a) sigmoid(b) by one division; beyond +-60 powers of two both are flat, and their product must not overflow.
     limit = np.float32(60)
@@ -141,7 +142,7 @@ def values_at_points(h, out, first, d, lead):  # noqa: ANN001, ANN201
             out[5, r, k] = narrow(h5 - AA_BB * h3 + h1, out)
 
 
-@_inlined
+@inlined
 def _gated(products, units, out, r):  # noqa: ANN001, ANN202
     # In passes over a few arrays each, which the compiler can prove apart and so put into vectors.
     n_channels = out.shape[2]

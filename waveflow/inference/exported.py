@@ -51,7 +51,7 @@ class Graph(nn.Module):
             mel = self.mel(told)[..., : n_samples // hop + self.model.frames_ahead]
         if self.draw_noise:
             noise = keyed_noise(noise, n_samples)
-        z = (sigma * noise).view(noise.shape[0], -1, self.model.n_group).transpose(1, 2)
+        z = self.model.to_channels(sigma * noise)
         features = self.model.features(mel)
         if self.mel is not None and self.model.frames_ahead:
             features = features[..., : z.shape[-1]]

@@ -70,13 +70,11 @@ class StreamedCoupling(Step):
         self.delay = self.net.delay
 
     def __call__(self, memory: Memory, x: Tensor, told: Tensor, end: bool) -> Pair:
-        swap = self.coupling.swap
-        parameters = self.net(memory, x.chunk(2, dim=1)[1 if swap else 0], told, end)
+        parameters = self.net(memory, self.coupling.split(x)[0], told, end)
         n = len(parameters)
-        first, second = self.data.swap(memory, x, n).chunk(2, dim=1)
-        a, b = (second, first) if swap else (first, second)
+        a, b = self.coupling.split(self.data.swap(memory, x, n))
         b, _ = self.coupling.invert(b, parameters)
-        return torch.cat([b, a] if swap else [a, b], dim=1), self.features.swap(memory, told, n)
+        return self.coupling.merge(a, b), self.features.swap(memory, told, n)
 
 
 class StreamedChain(Step):

@@ -83,18 +83,18 @@ class MelFlow(Bijection):
         Raises:
             ValueError: No mel, too short a mel, wrong bands, or T no multiple of n_group.
         """
-        told = self._told(x, context)
+        told = self.told(x, context)
         z, log_det = self.flow(x, told)
-        return self._to_samples(z, told), log_det
+        return self.to_samples(z, told), log_det
 
     def inverse(self, z: Tensor, context: Tensor | MelContext | None = None, /) -> Tensor:
         """Map latent `(B, T)` to audio `(B, T)`; arguments as in `forward`."""
-        told = self._told(z, context)
-        return self._silence_padding(self.flow.inverse(self._to_channels(z), told), told)
+        told = self.told(z, context)
+        return self._silence_padding(self.flow.inverse(self.to_channels(z), told), told)
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | MelContext | None = None, /) -> tuple[Tensor, Tensor]:
-        told = self._told(z, context)
-        x, log_det = self.flow.inverse_and_log_det(self._to_channels(z), told)
+        told = self.told(z, context)
+        x, log_det = self.flow.inverse_and_log_det(self.to_channels(z), told)
         return self._silence_padding(x, told), log_det
 
     def check(self, x: Tensor, mel: Tensor | None) -> None:
@@ -122,7 +122,16 @@ class MelFlow(Bijection):
                 f"but {x.shape[1]} samples were given; pass the whole mel or cut the audio"
             )
 
-    def _told(self, x: Tensor, context: Tensor | MelContext | None) -> Context:
+    def told(self, x: Tensor, context: Tensor | MelContext | None) -> Context:
+        """What the steps of `flow` are told: the mel's features at the rate of the vectors, and the mask of a batch.
+
+        Args:
+            x: Audio or a latent, `(B, T)`.
+            context: As of `forward`.
+
+        Raises:
+            ValueError: As in `forward`.
+        """
         mel, lengths = context if isinstance(context, MelContext) else MelContext(context)
         self.check(x, mel)
         config = self.mel_config
@@ -140,10 +149,12 @@ class MelFlow(Bijection):
         mask = mask_of_lengths(lengths // self.n_group, n_vectors).to(x.dtype)[:, None]
         return Context(features[..., :n_vectors], mask)
 
-    def _to_channels(self, z: Tensor) -> Tensor:
+    def to_channels(self, z: Tensor) -> Tensor:
+        """A latent `(B, T)` as `flow` has it, `(B, n_group, T // n_group)`."""
         return z.view(z.shape[0], z.shape[1] // self.n_group, self.n_group).transpose(1, 2)
 
-    def _to_samples(self, z: Tensor, told: Context) -> Tensor:
+    def to_samples(self, z: Tensor, told: Context) -> Tensor:
+        """Undo `to_channels`; what is padding, as `told` has it, becomes zero."""
         if told.mask is not None:
             z = z * told.mask
         return z.transpose(1, 2).flatten(1)

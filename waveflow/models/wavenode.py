@@ -175,7 +175,7 @@ class WaveNODE(MelFlow):
         Returns:
             A scalar.
         """
-        told = self._told(audio, context)
+        told = self.told(audio, context)
         multiscale, n_blocks = self.flow.steps[1], len(self.flow.steps[1].scales)
         x = audio[:, None]
         e = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
