@@ -1,4 +1,5 @@
 import logging
+import threading
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import waveflow.inference.backends as backends
 from waveflow.inference import Vocoder, fuse, load
 from waveflow.inference.cpu import CpuInverse
 from waveflow.inference.cpu_compiled import CompiledInverse
+from waveflow.inference.deferred import Deferred
 from waveflow.models import MelContext, build
 
 CPU = torch.device("cpu")
@@ -86,6 +88,29 @@ def test_once_settled_it_does_not_change_any_more():
     plain = Vocoder(small("waveglow"), backend="reference")
     plain.settle()
     assert plain.backend == "reference"
+
+
+def test_to_settle_waits_for_another_thread_that_prepares_and_synthesis_does_not():
+    begun, may_end = threading.Event(), threading.Event()
+
+    def prepare():
+        begun.set()
+        assert may_end.wait(10)
+        return lambda latent, context: latent + 2, "fast"
+
+    deferred = Deferred(small("waveglow"), lambda latent, context: latent + 1, prepare, 1)
+    first, second = (threading.Thread(target=deferred.settle) for _ in range(2))
+    first.start()
+    assert begun.wait(10)
+    second.start()
+    deferred._left = 0
+    assert (deferred(torch.zeros(1), None).item(), deferred.backend) == (1, "reference")
+    second.join(0.1)
+    assert second.is_alive()
+    may_end.set()
+    first.join()
+    second.join()
+    assert (deferred(torch.zeros(1), None).item(), deferred.backend) == (2, "fast")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 
 from torch import Tensor
@@ -24,7 +25,8 @@ _log = logging.getLogger("waveflow")
 class Deferred:
     """The plain inverse, until as much time has gone, or is about to go, into it as preparing the fast one takes.
 
-    So no caller waits more than twice as long as had the future been known.
+    So no caller waits more than twice as long as had the future been known. While one thread prepares the fast inverse,
+    others that synthesise go on by the plain one.
 
     Args:
         model: The flow; its parameters tell roughly what it costs.
@@ -43,7 +45,7 @@ class Deferred:
         self._seconds_a_sample = n_parameters / model.n_group / (PLAIN_RATE * n_threads)
         self._left = PREPARATION + PREPARATION_OF_A_PARAMETER * n_parameters
         self._inverse, self._prepare = plain, prepare
-        self._ready = False
+        self._ready, self._preparing = False, threading.Lock()
         self.backend = "reference"
         _log.info("backend: reference, until preparing another takes less time than it saves")
 
@@ -51,12 +53,19 @@ class Deferred:
         """As `MelFlow.inverse`."""
         if not self._ready:
             self._left -= latent.numel() * self._seconds_a_sample
-            if self._left <= 0:
-                self.settle()
+            if self._left <= 0 and self._preparing.acquire(blocking=False):
+                try:
+                    self._take_fast()
+                finally:
+                    self._preparing.release()
         return self._inverse(latent, context)
 
     def settle(self) -> None:
-        """Take the fast inverse now."""
+        """Take the fast inverse now; where another thread is preparing it, wait for that."""
+        with self._preparing:
+            self._take_fast()
+
+    def _take_fast(self) -> None:
         if not self._ready:
-            self._ready = True
             self._inverse, self.backend = self._prepare()
+            self._ready = True
