@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -64,6 +65,18 @@ def test_seeds_are_one_for_all_or_one_each_or_fresh():
     assert len(set(seeds_of(None, 3))) == 3
     with pytest.raises(ValueError, match="2 seeds were given for a batch of 3"):
         seeds_of([1, 2], 3)
+
+
+@pytest.mark.parametrize("seed", [np.int64(3), np.uint64(3), torch.tensor(3), torch.tensor([3, 3]), np.array([3, 3])])
+def test_a_seed_may_be_any_kind_of_whole_number(seed):
+    assert seeds_of(seed, 2) == [3, 3]
+    assert {type(s) for s in seeds_of(seed, 2)} == {int}
+
+
+@pytest.mark.parametrize("seed", [1.5, 3.0, "3", torch.tensor(1.5), [1.5], np.array([1.5]), object()])
+def test_a_seed_that_is_no_whole_number_is_refused(seed):
+    with pytest.raises(ValueError, match="expected a whole number, 0 to 2"):
+        seeds_of(seed, 1)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**64])

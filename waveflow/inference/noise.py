@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import secrets
 from collections.abc import Sequence
+from typing import SupportsIndex
 
 import numpy as np
 import torch
@@ -14,22 +16,38 @@ from waveflow.ops.dispatch import implementation
 from waveflow.ops.keyed_normal import keyed_normal
 from waveflow.ops.keyed_normal.reference import box_muller, normal, philox
 
-__all__ = ["batch_normal", "dequantized", "normal", "philox", "seeds_of"]
+__all__ = ["batch_normal", "dequantized", "normal", "philox", "seed_of", "seeds_of"]
 
 
-def seeds_of(seed: int | Sequence[int] | None, batch: int) -> list[int]:
+def seed_of(seed: SupportsIndex) -> int:
+    """A seed as Python's integer, whatever kind of whole number it is.
+
+    Raises:
+        ValueError: It is no whole number, or not in 0 .. 2**64 - 1.
+    """
+    try:
+        whole = operator.index(seed)
+    except TypeError as error:
+        raise ValueError(f"seed is {seed!r}, expected a whole number, 0 to 2**64 - 1") from error
+    if not 0 <= whole < 2**64:
+        raise ValueError(f"seed is {whole}, expected 0 to 2**64 - 1")
+    return whole
+
+
+def seeds_of(seed: SupportsIndex | Sequence[SupportsIndex] | None, batch: int) -> list[int]:
     """One seed for each item: the given one for all, one each, or fresh ones.
 
     Raises:
-        ValueError: A sequence of another length than the batch.
+        ValueError: A sequence of another length than the batch, or a seed that `seed_of` refuses.
     """
     if seed is None:
         return [secrets.randbits(63) for _ in range(batch)]
-    if isinstance(seed, int):
-        return [seed] * batch
+    # Arrays and tensors without dimensions are numbers.
+    if not (isinstance(seed, Sequence) or getattr(seed, "ndim", 0)):
+        return [seed_of(seed)] * batch
     if len(seed) != batch:
         raise ValueError(f"{len(seed)} seeds were given for a batch of {batch}; give one each, or a single number")
-    return [int(s) for s in seed]
+    return [seed_of(s) for s in seed]
 
 
 def batch_normal(
@@ -44,11 +62,9 @@ def batch_normal(
     reference.
 
     Raises:
-        ValueError: A seed is not in 0 .. 2**64 - 1.
+        ValueError: A seed is no whole number in 0 .. 2**64 - 1.
     """
-    for seed in seeds:
-        if not 0 <= seed < 2**64:
-            raise ValueError(f"seed is {seed}, expected 0 to 2**64 - 1")
+    seeds = [seed_of(seed) for seed in seeds]
     if backend == "onednn":
         drawn = {seed: _normal_on_cpu(seed, start, n) for seed in dict.fromkeys(seeds)}
         return torch.stack([drawn[seed] for seed in seeds])
