@@ -155,6 +155,21 @@ def test_audio_that_is_no_audio_is_refused(vocoder):
             vocoder.log_prob(bad)
 
 
+def test_mels_of_another_number_than_the_recordings_are_refused_with_the_shapes(vocoder, audio):
+    audio = audio[: 256 * 20].repeat(2, 1)
+    mels = vocoder.mel(audio[0])[:, :20].repeat(3, 1, 1)
+    for use in (vocoder.encode, vocoder.log_prob, vocoder.nats_per_sample, vocoder.bits_per_sample, vocoder.decode):
+        with pytest.raises(
+            ValueError, match=r"\(1, 5120\) was given with mels \(2, 80, 20\), expected one mel for all"
+        ):
+            use(audio[0], mels[:2])
+        with pytest.raises(
+            ValueError, match=r"\(2, 5120\) was given with mels \(3, 80, 20\), expected one mel for all"
+        ):
+            use(audio, mels)
+        torch.testing.assert_close(use(audio, mels[0]), use(audio, mels[:2]), rtol=1e-5, atol=1e-5)
+
+
 def test_an_unknown_model_or_backend_is_named(tmp_path, model):
     with pytest.raises(ValueError, match=r"no model 'nonesuch'.*bundled models are"):
         load("nonesuch")

@@ -14,6 +14,7 @@ from waveflow import ops
 from waveflow.audio.mel import MelSpectrogram
 from waveflow.audio.mel_check import check_mel
 from waveflow.checkpoints import native
+from waveflow.inference.arguments import batch_of_audio, check_lengths, check_settings, mels_for
 from waveflow.inference.backends import inverse_by
 from waveflow.inference.deferred import Deferred
 from waveflow.inference.denoise import Denoiser
@@ -129,10 +130,10 @@ class Vocoder:
 
     def _vocode(self, mel: Tensor, lengths: Any, sigma: Any, seed: Any, denoise: float, project: int) -> Any:
         check_mel(mel, self.config.mel)
-        self._check_settings(sigma, denoise, project)
+        check_settings(sigma, denoise, project)
         single = mel.dim() == 2
         mel = (mel[None] if single else mel).to(self.device, torch.float32)
-        frames = self._check_lengths(lengths, mel)
+        frames = check_lengths(lengths, mel)
         samples = None if frames is None else frames * self.config.mel.hop_length
         seeds = seeds_of(seed, mel.shape[0])
         polish = functools.partial(self._polish, denoise=denoise, project=project)
@@ -172,6 +173,9 @@ class Vocoder:
 
         Returns:
             `z`, `(B, T')` or `(T',)`, T' the next multiple of hop_length.
+
+        Raises:
+            ValueError: No finite audio, or mels against the contract or of another number.
         """
         batch, target = self._batch(audio, mel)
         missing = -batch.shape[1] % self.config.mel.hop_length
@@ -180,11 +184,13 @@ class Vocoder:
 
     @torch.no_grad()
     def decode(self, z: Tensor, mel: Tensor) -> Tensor:
-        """Map a latent `(B, T)` or `(T,)` to audio of the same shape; undoes `encode` under the same mel."""
-        check_mel(mel, self.config.mel)
+        """Map a latent `(B, T)` or `(T,)` to audio of the same shape; undoes `encode` under the same mel.
+
+        Raises:
+            ValueError: Mels against the contract, of another number or too short.
+        """
         latent = torch.atleast_2d(z).to(self.device, torch.float32)
-        target = mel.to(self.device, torch.float32)
-        target = target if target.dim() == 3 else target[None]
+        target = mels_for(latent, mel, self.config.mel)
         self.model.check(latent, target)
         audio = self._inverse(latent, MelContext(target)).float()
         return audio if z.dim() == 2 else audio[0]
@@ -204,6 +210,9 @@ class Vocoder:
 
         Returns:
             Nats, `(B,)`, or a scalar for `(T,)`.
+
+        Raises:
+            ValueError: No finite audio, less than a group of it, or mels against the contract or of another number.
         """
         batch, target = self._batch(audio, mel)
         batch = batch[:, : self._whole(batch.shape[1])]
@@ -279,40 +288,11 @@ class Vocoder:
         return batch_normal(seeds, start, n, device=self.device, backend=drawn_by)
 
     def _batch(self, audio: Tensor, mel: Tensor | None) -> tuple[Tensor, Tensor]:
-        if not audio.is_floating_point() or audio.dim() not in (1, 2) or not torch.isfinite(audio).all():
-            raise ValueError(
-                f"audio is {audio.dtype} of shape {tuple(audio.shape)}, expected finite floating point (B, T) or (T,), "
-                "full scale ±1; read files with waveflow.audio.io.read"
-            )
-        batch = torch.atleast_2d(audio).to(self.device, torch.float32)
-        if mel is None:
-            return batch, self.mel(batch)
-        check_mel(mel, self.config.mel)
-        mel = mel.to(self.device, torch.float32)
-        return batch, mel if mel.dim() == 3 else mel[None]
+        batch = batch_of_audio(audio, self.device)
+        return batch, self.mel(batch) if mel is None else mels_for(batch, mel, self.config.mel)
 
     def _whole(self, n_samples: int) -> int:
         whole = n_samples // self.model.n_group * self.model.n_group
         if not whole:
             raise ValueError(f"audio has {n_samples} samples, expected at least one group of {self.model.n_group}")
         return whole
-
-    def _check_settings(self, sigma: float | None, denoise: float, project: int) -> None:
-        for name, value in (("sigma", sigma), ("denoise", denoise), ("project", project)):
-            if value is not None and not 0 <= value < float("inf"):
-                raise ValueError(f"{name} is {value}, expected a number of at least 0")
-
-    def _check_lengths(self, lengths: Tensor | Iterable[int] | None, mel: Tensor) -> Tensor | None:
-        if lengths is None:
-            return None
-        frames = torch.as_tensor(lengths, device=self.device)
-        if frames.is_floating_point() or frames.shape != mel.shape[:1]:
-            raise ValueError(
-                f"lengths has shape {tuple(frames.shape)} and type {frames.dtype}, expected one whole number of frames "
-                f"for each of {mel.shape[0]} items"
-            )
-        if frames.min() < 1 or frames.max() > mel.shape[-1]:
-            raise ValueError(
-                f"lengths run from {frames.min()} to {frames.max()} frames, expected 1 to {mel.shape[-1]}, the mel's"
-            )
-        return frames
