@@ -12,6 +12,7 @@ from torch import Tensor
 
 from waveflow.audio.mel_check import check_mel
 from waveflow.decibels import signal_to_error
+from waveflow.inference.precision import in_own_precision
 from waveflow.inference.streaming_memory import Memory
 from waveflow.inference.streaming_window import WindowedInverse
 
@@ -68,6 +69,7 @@ class Stream:
 
     Attributes:
         state: The `StreamState`; replace it to go back to a snapshot.
+        device: The vocoder's.
         look_ahead: Frames it waits for.
         stateful: Whether nothing is computed twice at full look-ahead.
 
@@ -91,7 +93,7 @@ class Stream:
         self._block = block or (None if self.stateful or vocoder.device.type == "cuda" else MOST)
         if (look_ahead is not None and look_ahead < 0) or (block is not None and block < 1):
             raise ValueError(f"look_ahead={look_ahead} and block={block}: expected at least 0 and 1 frames")
-        self._vocoder, self._seed = vocoder, seed
+        self._vocoder, self._seed, self.device = vocoder, seed, vocoder.device
         self._sigma = vocoder.config.sigma if sigma is None else sigma
         self._hop = vocoder.config.mel.hop_length
         self._streamed = streamed
@@ -123,7 +125,7 @@ class Stream:
         if not mel.shape[1]:
             return
         check_mel(mel, self._vocoder.config.mel)
-        mel = mel.to(self._vocoder.device, torch.float32)
+        mel = mel.to(self.device, torch.float32)
         waiting = self.state.waiting
         self.state.waiting = mel if waiting is None else torch.cat([waiting, mel], dim=1)
         while n := self._ready():
@@ -147,8 +149,9 @@ class Stream:
         return min(n, most) if n >= FEWEST else 0
 
     def _nothing(self) -> Tensor:
-        return torch.zeros(0, device=self._vocoder.device)
+        return torch.zeros(0, device=self.device)
 
+    @in_own_precision
     def _advance(self, frames: Tensor, end: bool) -> Tensor:
         state = self.state
         if self._windowed:

@@ -20,6 +20,7 @@ from waveflow.inference.deferred import Deferred
 from waveflow.inference.denoise import Denoiser
 from waveflow.inference.fuse import fuse
 from waveflow.inference.noise import batch_normal, dequantized, seeds_of
+from waveflow.inference.precision import in_own_precision
 from waveflow.inference.project import project as project_onto
 from waveflow.inference.streaming import Stream
 from waveflow.inference.streaming_flow import StreamedInverse, streamable
@@ -32,6 +33,8 @@ CHUNK_SECONDS = 20.0
 
 class Vocoder:
     """A mel-conditioned flow with everything around it: checks, noise, chunking, denoising, likelihood.
+
+    It computes in its own precision, also where the caller has autocast on.
 
     Args:
         model: The trained flow; kept as `model`, a fused copy synthesises.
@@ -57,16 +60,22 @@ class Vocoder:
         self.device = torch.device(device)
         self.dtype = dtype or torch.float32
         self.name = name
+        self._asked = backend
+        self._hold(model)
+
+    @in_own_precision
+    def _hold(self, model: MelFlow) -> None:
         self.model = model.to(self.device).eval()
         self.config = model.config
         self.transform = MelSpectrogram(model.mel_config).to(self.device)
-        self._inverse, self._backend = inverse_by(self.model, backend, self.device, self.dtype)
+        self._inverse, self._backend = inverse_by(self.model, self._asked, self.device, self.dtype)
 
     @property
     def backend(self) -> str:
         """The backend in use; `auto` on a CPU takes another once preparing it pays."""
         return self._inverse.backend if isinstance(self._inverse, Deferred) else self._backend
 
+    @in_own_precision
     def settle(self) -> None:
         """Let `auto` choose its backend for good: later audio does not depend on how much there was before."""
         if isinstance(self._inverse, Deferred):
@@ -78,6 +87,7 @@ class Vocoder:
         return self.config.mel.sample_rate
 
     @functools.cached_property
+    @in_own_precision
     def streamed(self) -> StreamedInverse | None:
         """The inverse that a stream computes piece by piece; None where windows are faster or the model has none."""
         stateful = streamable(self.model) and self.backend not in ("triton", "cuda")
@@ -98,6 +108,7 @@ class Vocoder:
         return Denoiser(fuse(self.model))
 
     @torch.no_grad()
+    @in_own_precision
     def __call__(
         self,
         mel: Tensor,
@@ -158,12 +169,14 @@ class Vocoder:
             yield from filter(len, stream.pieces(chunk))
         yield stream.finish()
 
+    @in_own_precision
     def mel(self, audio: Tensor) -> Tensor:
         """The mel of audio at `sample_rate`, `(B, T)` or `(T,)`, under the model's contract."""
         with torch.no_grad():
             return self.transform(audio.to(self.device))
 
     @torch.no_grad()
+    @in_own_precision
     def encode(self, audio: Tensor, mel: Tensor | None = None) -> Tensor:
         """Map audio to its latent; zeros fill it up to a whole frame.
 
@@ -183,6 +196,7 @@ class Vocoder:
         return z if audio.dim() == 2 else z[0]
 
     @torch.no_grad()
+    @in_own_precision
     def decode(self, z: Tensor, mel: Tensor) -> Tensor:
         """Map a latent `(B, T)` or `(T,)` to audio of the same shape; undoes `encode` under the same mel.
 
@@ -196,6 +210,7 @@ class Vocoder:
         return audio if z.dim() == 2 else audio[0]
 
     @torch.no_grad()
+    @in_own_precision
     def log_prob(self, audio: Tensor, mel: Tensor | None = None, *, dequantize: bool = True) -> Tensor:
         """Log-density of audio under the model, given its mel.
 
@@ -269,6 +284,7 @@ class Vocoder:
         return project_onto(audio, mel, self.transform, project)
 
     @torch.no_grad()
+    @in_own_precision
     def synthesize(
         self, mel: Tensor, start: int, samples: Tensor | None, sigma: float | None, seeds: Sequence[int]
     ) -> Tensor:

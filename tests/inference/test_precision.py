@@ -1,0 +1,57 @@
+import pytest
+import torch
+from small_models import small
+
+from waveflow.inference import Stream, Vocoder
+
+
+def bfloat16():
+    return torch.autocast("cpu", dtype=torch.bfloat16)
+
+
+USES = {
+    "call": lambda vocoder, audio, mel: vocoder(mel, seed=1),
+    "denoise": lambda vocoder, audio, mel: vocoder(mel, seed=1, denoise=0.05),
+    "project": lambda vocoder, audio, mel: vocoder(mel, seed=1, project=1),
+    "synthesize": lambda vocoder, audio, mel: vocoder.synthesize(mel[None], 0, None, None, [1]),
+    "stream": lambda vocoder, audio, mel: torch.cat(list(vocoder.stream(mel.split(7, dim=1), seed=1, block=5))),
+    "look_ahead": lambda vocoder, audio, mel: Stream(vocoder, look_ahead=1).push(mel),
+    "encode": lambda vocoder, audio, mel: vocoder.encode(audio),
+    "decode": lambda vocoder, audio, mel: vocoder.decode(audio, mel),
+    "log_prob": lambda vocoder, audio, mel: vocoder.log_prob(audio),
+    "nats": lambda vocoder, audio, mel: vocoder.nats_per_sample(audio, mel),
+    "bits": lambda vocoder, audio, mel: vocoder.bits_per_sample(audio),
+    "mel": lambda vocoder, audio, mel: vocoder.mel(audio),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_autocast_around_a_vocoder_changes_nothing(vocoder, audio, use):
+    audio = audio[: 256 * 20]
+    mel = vocoder.mel(audio)
+    again = Vocoder(vocoder.model, backend=vocoder.backend)
+    expected = USES[use](vocoder, audio, mel)
+    with bfloat16():
+        found = USES[use](again, audio, mel)
+    assert torch.equal(found, expected)
+    assert found.dtype == torch.float32
+
+
+def test_auto_settles_and_switches_inside_autocast(monkeypatch):
+    mel = torch.full((80, 30), -5.0)
+    settled, switched = Vocoder(small("lapglow")), Vocoder(small("lapglow"))
+    monkeypatch.setattr(switched._inverse, "_left", 0)
+    with bfloat16():
+        settled.settle()
+        switched(mel)
+        found = settled(mel, seed=1)
+    assert (settled.backend, switched.backend) == ("onednn", "onednn")
+    assert torch.equal(found, Vocoder(small("lapglow"), backend="onednn")(mel, seed=1))
+
+
+def test_a_stream_leaves_the_autocast_of_its_caller_as_it_was():
+    stream = Stream(Vocoder(small("lapglow"), backend="reference"), block=4)
+    with bfloat16():
+        for _ in stream.pieces(torch.full((80, 30), -5.0)):
+            assert torch.is_autocast_enabled("cpu")
+        assert torch.is_autocast_enabled("cpu")
