@@ -30,11 +30,15 @@ from waveflow.ops.processor import one_thread
 
 CHUNK_SECONDS = 20.0
 
+# What is made of the model, and so made anew of a pickle's.
+_MADE = ("model", "config", "transform", "_inverse", "_backend", "_denoiser", "streamed", "reach")
+
 
 class Vocoder:
     """A mel-conditioned flow with everything around it: checks, noise, chunking, denoising, likelihood.
 
-    It computes in its own precision, also where the caller has autocast on.
+    It computes in its own precision, also where the caller has autocast on. Pickled or deep-copied, it keeps the model,
+    the device, the precision, the backend asked for and the name, and makes the rest anew: `auto` chooses again.
 
     Args:
         model: The trained flow; kept as `model`, a fused copy synthesises.
@@ -69,6 +73,20 @@ class Vocoder:
         self.config = model.config
         self.transform = MelSpectrogram(model.mel_config).to(self.device)
         self._inverse, self._backend = inverse_by(self.model, self._asked, self.device, self.dtype)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Weight norm cannot be pickled but as a state, nor can what was compiled.
+        kept = {name: value for name, value in vars(self).items() if name not in _MADE}
+        weights = {name: value.cpu() for name, value in self.model.state_dict().items()}
+        return {**kept, "model": (type(self.model), self.config, weights)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        model_class, config, weights = state.pop("model")
+        vars(self).update(state)
+        with torch.random.fork_rng(devices=[]):
+            model = model_class(config)
+        model.load_state_dict(weights)
+        self._hold(model)
 
     @property
     def backend(self) -> str:
