@@ -2,44 +2,15 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small_models import SMALL
+from streamed_models import FINITE, random_mel, random_model
 
 from waveflow.audio.mel import MelConfig
 from waveflow.inference import Stream, Vocoder
 from waveflow.inference.streaming import look_ahead_error
 from waveflow.models import build
-from waveflow.nn.separable import MaskedBatchNorm
 
-FINITE = {
-    **SMALL,
-    "waveglow-swapped": {**SMALL["waveglow"], "swap_halves": True, "upsample_kernel_size": 300},
-    "squeezewave": {"n_group": 128, "n_flows": 4, "n_channels": 8, "n_layers": 2, "n_early_every": 2},
-    "squeezewave-plain": {"n_group": 256, "n_flows": 2, "n_channels": 8, "n_layers": 2, "batch_norm": False},
-    "flowavenet": {"mel": "nvidia", "n_blocks": 4, "n_flows": 3, "n_channels": 4, "n_blocks_per_split": 2},
-    "flowavenet-additive": {"mel": "nvidia", "n_blocks": 3, "n_flows": 2, "n_channels": 4, "affine": False},
-    "waveflow": {"n_flows": 2, "n_group": 4, "n_channels": 4, "n_layers": 2},
-    "wavenode": {"factors": [4, 4], "n_layers": 1, "n_channels": 4, "synthesis_solver": "euler", "synthesis_steps": 1},
-}
 STATELESS = {"waveflow", "wavenode"}
-
-
-def random_model(name):
-    torch.manual_seed(1)
-    model = build(name.split("-")[0], **FINITE[name])
-    for parameter in model.parameters():
-        parameter.data += 0.02 * torch.randn_like(parameter)
-    for module in model.modules():
-        if isinstance(module, MaskedBatchNorm):
-            module.running_mean.normal_()
-            module.running_var.uniform_(0.5, 2)
-    return model
-
-
 VOCODERS = {name: Vocoder(random_model(name), backend="reference") for name in FINITE}
-
-
-def random_mel(n_frames):
-    return torch.randn(80, n_frames, generator=torch.Generator().manual_seed(n_frames)) - 5
 
 
 def streamed(vocoder, chunks, **options):
@@ -145,16 +116,6 @@ def test_less_look_ahead_errs_more():
     assert all_of_it > 110
 
 
-@pytest.mark.parametrize("options", [{}, {"look_ahead": 2}, {"block": 3}])
-def test_a_stream_goes_on_from_a_snapshot_of_its_state(options):
-    stream, mel = Stream(VOCODERS["lapglow"], seed=2, **options), random_mel(50)
-    stream.push(mel[:, :23])
-    saved = stream.state.copy()
-    first = torch.cat([stream.push(mel[:, 23:]), stream.finish()])
-    stream.state = saved
-    assert torch.equal(torch.cat([stream.push(mel[:, 23:]), stream.finish()]), first)
-
-
 def test_a_finished_stream_begins_anew():
     stream, mel = Stream(VOCODERS["lapglow"], seed=2), random_mel(30)
     first = torch.cat([stream.push(mel), stream.finish()])
@@ -182,3 +143,5 @@ def test_wrong_frames_are_refused_and_the_stream_goes_on():
     assert done + len(stream.finish()) == 10 * 256
     with pytest.raises(ValueError, match="look_ahead=-1"):
         Stream(VOCODERS["lapglow"], look_ahead=-1)
+    with pytest.raises(ValueError, match=r"seed is 1.5"):
+        Stream(VOCODERS["lapglow"], seed=1.5)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from waveflow.audio.mel_check import check_mel
 from waveflow.decibels import signal_to_error
+from waveflow.inference.noise import seed_of
 from waveflow.inference.precision import in_own_precision
-from waveflow.inference.streaming_memory import Memory
+from waveflow.inference.streaming_memory import Memory, map_rows
 from waveflow.inference.streaming_window import WindowedInverse
 
 if TYPE_CHECKING:
@@ -25,27 +25,40 @@ FEWEST, MOST = 4, 32
 
 @dataclass
 class StreamState:
-    """All that a stream remembers; a shallow copy is a snapshot, for nothing in it is changed in place.
+    """All that a stream remembers. A copy is a snapshot: it can be pickled, and another stream can go on from it.
 
     Attributes:
+        model: The vocoder's `likeness`, with the precision and whether layers keep rows; empty before a stream has it.
         waiting: Frames that do not fill a block yet, `(n_mels, F)`; None before the first.
         last: The last frame that was taken into account, `(n_mels, 1)`.
         n_frames: Frames taken into account.
         n_samples: Samples given out.
-        memory: What each layer keeps.
+        n_certain: Samples that layers with memory have computed for good.
+        memory: What each layer keeps, by its name.
     """
 
+    model: str = ""
     waiting: Tensor | None = None
     last: Tensor | None = None
     n_frames: int = 0
     n_samples: int = 0
+    n_certain: int = 0
     memory: Memory = field(default_factory=dict)
 
     def copy(self) -> StreamState:
-        """A snapshot, from which a stream can go on: `stream.state = snapshot.copy()`."""
-        other = copy.copy(self)
-        other.memory = dict(self.memory)
-        return other
+        """A snapshot, from which a stream can go on: `stream.state = snapshot`."""
+        return self._changed(lambda rows: rows)
+
+    def to(self, device: torch.device | str) -> StreamState:
+        """A copy on a device."""
+        return self._changed(lambda rows: rows.to(device))
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> StreamState:
+        return StreamState(**map_rows(vars(self), change))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Rows are views of what came with them, all of which would be written.
+        return vars(self._changed(Tensor.clone))
 
 
 class Stream:
@@ -62,19 +75,19 @@ class Stream:
     Args:
         vocoder: The vocoder.
         sigma: Standard deviation of the latent; the config's unless given.
-        seed: Of the noise.
+        seed: Of the noise. Not fresh unless given, as that of `vocoder(mel)` is: another stream that goes on from a
+            snapshot needs the same.
         look_ahead: Frames to wait for; as many as can matter unless given.
         block: Frames to take at a time: more is cheaper, fewer is sooner. Unless given, models with state and GPUs take
             what has come, 4 to 32 frames, and all that the first audio needs at once; others take 32.
 
     Attributes:
-        state: The `StreamState`; replace it to go back to a snapshot.
         device: The vocoder's.
         look_ahead: Frames it waits for.
         stateful: Whether nothing is computed twice at full look-ahead.
 
     Raises:
-        ValueError: A look-ahead below 0 or a block below 1.
+        ValueError: A look-ahead below 0, a block below 1, or a seed that is none.
         TypeError: The model sees without limit, and no look-ahead was given.
     """
 
@@ -93,7 +106,7 @@ class Stream:
         self._block = block or (None if self.stateful or vocoder.device.type == "cuda" else MOST)
         if (look_ahead is not None and look_ahead < 0) or (block is not None and block < 1):
             raise ValueError(f"look_ahead={look_ahead} and block={block}: expected at least 0 and 1 frames")
-        self._vocoder, self._seed, self.device = vocoder, seed, vocoder.device
+        self._vocoder, self._seed, self.device = vocoder, seed_of(seed), vocoder.device
         self._sigma = vocoder.config.sigma if sigma is None else sigma
         self._hop = vocoder.config.mel.hop_length
         self._streamed = streamed
@@ -101,7 +114,31 @@ class Stream:
         whole = streamed.look_ahead if self.stateful else self._windowed.look_ahead
         self.look_ahead = whole if look_ahead is None else min(look_ahead, whole)
         self._held = whole - self.look_ahead
-        self.state = StreamState()
+        self._model = f"{vocoder.likeness}, {vocoder.dtype}, {'layers' if self.stateful else 'windows'}"
+        self._state = StreamState(self._model)
+
+    @property
+    def state(self) -> StreamState:
+        """What the stream remembers; `state.copy()` is a snapshot."""
+        return self._state
+
+    @state.setter
+    def state(self, state: StreamState) -> None:
+        """Go on from a copy of a state.
+
+        That of another stream with the same settings, of the same vocoder or of an equal one in another process, gives
+        the same audio to the bit.
+
+        Raises:
+            ValueError: The state is of another model, precision, or kind of stream.
+        """
+        if state.model not in ("", self._model):
+            raise ValueError(
+                f"the state is of a stream of {state.model!r}, expected {self._model!r}; "
+                "let a stream of the vocoder that it was taken from go on"
+            )
+        self._state = state.to(self.device)
+        self._state.model = self._model
 
     @property
     def frames_waiting(self) -> int:
@@ -124,10 +161,7 @@ class Stream:
             raise ValueError(f"a stream takes frames of one utterance, (n_mels, F), not shape {tuple(mel.shape)}")
         if not mel.shape[1]:
             return
-        check_mel(mel, self._vocoder.config.mel)
-        mel = mel.to(self.device, torch.float32)
-        waiting = self.state.waiting
-        self.state.waiting = mel if waiting is None else torch.cat([waiting, mel], dim=1)
+        self._take(mel)
         while n := self._ready():
             waiting = self.state.waiting
             self.state.waiting = waiting[:, n:]
@@ -137,8 +171,15 @@ class Stream:
         """Return the audio of all that is left, `(T,)`; the stream is then ready for the next utterance."""
         waiting = self.state.waiting
         audio = self._nothing() if waiting is None else self._advance(waiting, end=True)
-        self.state = StreamState()
+        self._state = StreamState(self._model)
         return audio
+
+    def _take(self, mel: Tensor) -> None:
+        """Let frames wait, once they are checked."""
+        state = self.state
+        check_mel(mel, self._vocoder.config.mel)
+        mel = mel.to(self.device, torch.float32)
+        state.waiting = mel if state.waiting is None else torch.cat([state.waiting, mel], dim=1)
 
     def _ready(self) -> int:
         """How many of the frames that wait to take now."""
@@ -165,9 +206,9 @@ class Stream:
     def _stateful(self, frames: Tensor, end: bool) -> Tensor:
         state = self.state
         # With less than the whole look-ahead, samples were given out before they were certain.
-        certain = state.memory.get(self, 0)
+        certain = state.n_certain
         audio = self._streamed(state.memory, frames, self._latent(state.n_frames, frames.shape[1]), end)
-        state.memory[self] = certain + len(audio)
+        state.n_certain += len(audio)
         if frames.shape[1]:
             state.last = frames[:, -1:]
         if self._held and not end:

@@ -19,7 +19,7 @@ from waveflow.bijections import (
 from waveflow.bijections.base import Bijection
 from waveflow.bijections.coupling import Coupling
 from waveflow.inference.fuse import fuse
-from waveflow.inference.streaming_memory import Memory, Queue, Window
+from waveflow.inference.streaming_memory import Memory, Part, Queue, Window, name_parts
 from waveflow.inference.streaming_nets import STREAMED
 from waveflow.models import FloWaveNet, LapGlow, MelFlow, SqueezeWave, WaveGlow
 from waveflow.nn.grouping import ungroup_samples
@@ -27,7 +27,7 @@ from waveflow.nn.grouping import ungroup_samples
 Pair = tuple[Tensor, Tensor]
 
 
-class Step:
+class Step(Part):
     """A bijection's inverse on rows `(L, C)` and their features `(L, K)`, which stay in step.
 
     Attributes:
@@ -159,7 +159,7 @@ def streamable(model: MelFlow) -> bool:
     return isinstance(model, (LapGlow, WaveGlow, SqueezeWave, FloWaveNet))
 
 
-class StreamedInverse:
+class StreamedInverse(Part):
     """A model's inverse as a function of what it remembers and of the next frames.
 
     Args:
@@ -187,6 +187,7 @@ class StreamedInverse:
         lapped = isinstance(squeeze, LappedSqueeze)
         self._unsqueeze = Window(lambda x: squeeze.inverse(x.mT[None])[0].view(x.shape), 1, 1) if lapped else None
         self.look_ahead = after + -(-self._flow.delay // rows) + lapped
+        name_parts(self)
 
     @torch.no_grad()
     def __call__(self, memory: Memory, mel: Tensor, latent: Tensor, end: bool) -> Tensor:

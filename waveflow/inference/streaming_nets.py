@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from waveflow.inference.streaming_memory import Memory, Queue, Surroundings
+from waveflow.inference.streaming_memory import Memory, Part, Queue, Surroundings
 from waveflow.nn import WaveNet
 from waveflow.nn.scaled_wavenet import ContextHalves, ScaledWaveNet
 from waveflow.nn.separable import FoldedSeparableConv, SeparableConv, SeparableWaveNet
 
 
-class StreamedNet:
+class StreamedNet(Part):
     """A conditioner without weight norm, told `(L, C)` and features `(L, K)` piece by piece.
 
     Attributes:
@@ -28,7 +28,7 @@ class StreamedNet:
         raise TypeError(f"{type(self).__name__} does not define __call__")
 
 
-class StreamedConv:
+class StreamedConv(Part):
     """A dilated convolution of a sequence, zeros beyond both ends."""
 
     def __init__(self, conv: nn.Conv1d) -> None:
@@ -49,7 +49,7 @@ class StreamedConv:
         return F.linear(taps, self.weight, self.bias), seen[self.delay :][:n]
 
 
-class GatedLayers:
+class GatedLayers(Part):
     """The layers that `WaveNet` and `ScaledWaveNet` have in common, from the first hidden state to the skip sum.
 
     Args:
@@ -116,7 +116,7 @@ class StreamedScaledWaveNet(StreamedNet):
         return self.gain * F.linear(torch.relu(F.linear(skip, *self.middle)), *self.end)
 
 
-class StreamedSeparable:
+class StreamedSeparable(Part):
     """A separable convolution. Rows carry a one, so that beyond both ends the normalisation's constant is left out."""
 
     def __init__(self, layer: SeparableConv | FoldedSeparableConv) -> None:

@@ -19,6 +19,7 @@ from waveflow.inference.backends import inverse_by
 from waveflow.inference.deferred import Deferred
 from waveflow.inference.denoise import Denoiser
 from waveflow.inference.fuse import fuse
+from waveflow.inference.likeness import likeness
 from waveflow.inference.noise import batch_normal, dequantized, seeds_of
 from waveflow.inference.precision import in_own_precision
 from waveflow.inference.project import project as project_onto
@@ -31,7 +32,7 @@ from waveflow.ops.processor import one_thread
 CHUNK_SECONDS = 20.0
 
 # What is made of the model, and so made anew of a pickle's.
-_MADE = ("model", "config", "transform", "_inverse", "_backend", "_denoiser", "streamed", "reach")
+_MADE = ("model", "config", "transform", "_inverse", "_backend", "_denoiser", "streamed", "reach", "likeness")
 
 
 class Vocoder:
@@ -122,6 +123,11 @@ class Vocoder:
         return back, StreamedInverse(self.model).look_ahead if streamable(self.model) else back
 
     @functools.cached_property
+    def likeness(self) -> str:
+        """What tells the model from others, as `waveflow.inference.likeness` has it."""
+        return likeness(self.model)
+
+    @functools.cached_property
     def _denoiser(self) -> Denoiser:
         return Denoiser(fuse(self.model))
 
@@ -180,7 +186,7 @@ class Vocoder:
     def stream(self, mel_chunks: Iterable[Tensor], **settings: Any) -> Iterator[Tensor]:
         """Turn chunks of a mel, `(n_mels, F)` each, into chunks of audio `(T,)` as soon as they are certain.
 
-        Settings are those of `Stream`: `sigma`, `seed`, `look_ahead`, `block`.
+        Settings are those of `Stream`: `sigma`, `seed` (0 unless given), `look_ahead`, `block`.
         """
         stream = Stream(self, **settings)
         for chunk in mel_chunks:
