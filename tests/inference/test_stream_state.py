@@ -6,9 +6,10 @@ from multiprocessing import get_context
 
 import pytest
 import torch
+from small_models import small
 from streamed_models import FINITE, random_mel, random_model, rest, rest_elsewhere
 
-from waveflow.audio.mel import MelConfig
+from waveflow.audio.mel import MelConfig, MelSpectrogram
 from waveflow.inference import Stream, Vocoder
 from waveflow.inference.streaming import StreamState
 from waveflow.models import build
@@ -107,3 +108,46 @@ def test_a_stream_of_kernels_goes_on_from_a_pickled_snapshot_and_from_none_of_la
     assert (rest_elsewhere(kernels, pickle.loads(pickle.dumps(state)), mel, {"block": 8}) == expected.numpy()).all()
     with pytest.raises(ValueError, match=r"windows', expected .*layers'"):
         Stream(layers).state = state
+
+
+@pytest.fixture(scope="module")
+def speech_like():
+    """A mel of which `check_mel` tells the logarithm: noise whose level changes as that of speech does."""
+    generator = torch.Generator().manual_seed(0)
+    t = torch.arange(4 * 22050) / 22050
+    noise = torch.randn(len(t), generator=generator)
+    return MelSpectrogram(MelConfig())(0.1 * noise * torch.exp(2.5 * torch.sin(2 * torch.pi * 2 * t) - 2.5))
+
+
+@pytest.mark.parametrize("size", [1, 10, 60])
+def test_a_mel_of_another_logarithm_is_refused_once_enough_frames_have_come(size, speech_like):
+    vocoder = Vocoder(small("lapglow"), backend="reference")
+    other = speech_like / torch.log(torch.tensor(10.0))
+    with pytest.raises(ValueError, match="look like log 'log10'") as whole:
+        vocoder(other[:, : -(-86 // size) * size])
+    stream, n_taken = Stream(vocoder, look_ahead=0), 0
+    chunks = iter(other.split(size, dim=1))
+    while n_taken + size < 86:
+        stream.push(next(chunks))
+        n_taken += size
+        # From a pickle, too, what came before is known.
+        state, stream = pickle.loads(pickle.dumps(stream.state)), Stream(vocoder, look_ahead=0)
+        stream.state = state
+    with pytest.raises(ValueError, match="look like log 'log10'") as told:
+        stream.push(next(chunks))
+    assert str(told.value) == str(whole.value)
+
+
+def test_the_first_frames_are_forgotten_once_they_were_judged(speech_like):
+    stream = Stream(Vocoder(small("lapglow"), backend="reference"))
+    for chunk in speech_like[:, :85].split(17, dim=1):
+        stream.push(chunk)
+    assert stream.state.first.shape[1] == 85
+    stream.push(speech_like[:, 85:90])
+    assert stream.state.first is None
+    stream.push(speech_like[:, 90:95])
+    assert stream.state.first is None
+    stream.finish()
+    # Too few to be judged, as they are for a whole mel.
+    stream.push(speech_like[:, :60] / torch.log(torch.tensor(10.0)))
+    assert len(stream.finish())

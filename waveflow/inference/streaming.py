@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from waveflow.audio.mel_check import check_mel
+from waveflow.audio.mel_check import ENOUGH_FRAMES, check_mel
 from waveflow.decibels import signal_to_error
 from waveflow.inference.noise import seed_of
 from waveflow.inference.precision import in_own_precision
@@ -31,6 +31,7 @@ class StreamState:
         model: The vocoder's `likeness`, with the precision and whether layers keep rows; empty before a stream has it.
         waiting: Frames that do not fill a block yet, `(n_mels, F)`; None before the first.
         last: The last frame that was taken into account, `(n_mels, 1)`.
+        first: The first frames, as long as they are too few to tell the mel's logarithm; None once it was judged.
         n_frames: Frames taken into account.
         n_samples: Samples given out.
         n_certain: Samples that layers with memory have computed for good.
@@ -40,6 +41,7 @@ class StreamState:
     model: str = ""
     waiting: Tensor | None = None
     last: Tensor | None = None
+    first: Tensor | None = None
     n_frames: int = 0
     n_samples: int = 0
     n_certain: int = 0
@@ -175,10 +177,17 @@ class Stream:
         return audio
 
     def _take(self, mel: Tensor) -> None:
-        """Let frames wait, once they are checked."""
-        state = self.state
-        check_mel(mel, self._vocoder.config.mel)
+        """Let frames wait, once they are checked; of chunks, the logarithm is told when enough have come."""
+        state, config = self.state, self._vocoder.config.mel
+        check_mel(mel, config)
         mel = mel.to(self.device, torch.float32)
+        n_before = state.n_frames + (0 if state.waiting is None else state.waiting.shape[1])
+        if n_before < ENOUGH_FRAMES:
+            first = mel if state.first is None else torch.cat([state.first, mel], dim=1)
+            enough = first.shape[1] >= ENOUGH_FRAMES
+            if enough and n_before:
+                check_mel(first, config)
+            state.first = None if enough else first
         state.waiting = mel if state.waiting is None else torch.cat([state.waiting, mel], dim=1)
 
     def _ready(self) -> int:
