@@ -60,6 +60,13 @@ def test_folders_keep_their_structure_and_globs_expand(run, checkpoint, clips, t
     assert (tmp_path / "flat" / f"{first.stem}_waveflow.wav").exists()
 
 
+def test_a_vocoded_folder_is_evaluated_as_it_is(run, checkpoint, clips, tmp_path):
+    assert run("vocode", clips, "-o", tmp_path / "vocoded", "-m", checkpoint)[0] == 0
+    code, out, _ = run("evaluate", clips, tmp_path / "vocoded", "--json")
+    assert code == 0
+    assert set(json.loads(out)["synthesis"]["clips"]) == {clip.stem for clip in clips.glob("*.flac")}
+
+
 def test_existing_files_are_kept_unless_told_otherwise(run, checkpoint, clip, tmp_path):
     target = tmp_path / "out.wav"
     target.write_bytes(b"precious")

@@ -25,6 +25,22 @@ def test_files_are_matched_by_stem_whatever_their_format_and_folder(tmp_path):
     assert torch.equal(clip.reference, clip.synthesis)
 
 
+def test_what_vocode_made_belongs_to_its_recording_unless_the_bare_stem_is_there(tmp_path):
+    for name in ("x/a.wav", "x/b.wav", "x/b_waveflow.wav", "y/a.wav", "y/a_waveflow.wav", "y/b_waveflow.wav"):
+        put(tmp_path / name)
+    pairs, alone = match_recordings(tmp_path / "x", tmp_path / "y")
+    assert [(stem, *(path.name for path in pair.args[:2])) for stem, pair in pairs.items()] == [
+        ("a", "a.wav", "a.wav"),
+        ("b_waveflow", "b_waveflow.wav", "b_waveflow.wav"),
+    ]
+    assert set(alone) == {"a_waveflow", "b"}
+    (tmp_path / "x/b_waveflow.wav").unlink()
+    (tmp_path / "y/a.wav").unlink()
+    pairs, alone = match_recordings(tmp_path / "x", tmp_path / "y")
+    assert {stem: pair.args[1].name for stem, pair in pairs.items()} == {"a": "a_waveflow.wav", "b": "b_waveflow.wav"}
+    assert alone == {}
+
+
 def test_files_without_a_counterpart_are_named(tmp_path):
     for name in ("x/a.wav", "x/b.wav", "y/b.wav", "y/c.wav"):
         put(tmp_path / name)

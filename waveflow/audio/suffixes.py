@@ -4,3 +4,5 @@
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64")
 # What `mel_files` reads and writes.
 MEL_SUFFIXES = (".npy", ".npz", ".pt", ".pth", ".safetensors")
+# What `waveflow vocode` appends to the stem of its input, in folders.
+VOCODED = "_waveflow"

@@ -46,7 +46,9 @@ def evaluate(
     reference: Annotated[Path, typer.Argument(help="Recording, or folder of recordings.")],
     synthesis: Annotated[
         Path | None,
-        typer.Argument(help="Synthesis, or folder with the same stems; without it, a model is evaluated."),
+        typer.Argument(
+            help="Synthesis, or folder of the same stems, with `_waveflow` or not; without it, a model is evaluated."
+        ),
     ] = None,
     model: ModelOption = None,
     sigma: Annotated[float | None, typer.Option(help="Standard deviation of the model's latent.")] = None,

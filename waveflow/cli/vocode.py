@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from waveflow.audio.suffixes import AUDIO_SUFFIXES, MEL_SUFFIXES
+from waveflow.audio.suffixes import AUDIO_SUFFIXES, MEL_SUFFIXES, VOCODED
 from waveflow.cli.inputs import (
     STDIN,
     BackendOption,
@@ -135,7 +135,7 @@ def _plan(names: list[str], output: Path | None) -> list[tuple[Input, Path]]:
             raise ValueError(f"--output {output} is one file, but there are {len(found)} inputs; name a folder")
         return [(found[0], output)]
     folder = Path() if output is None else output
-    targets = [folder / item.relative.with_name(f"{item.relative.stem}_waveflow.wav") for item in found]
+    targets = [folder / item.relative.with_name(f"{item.relative.stem}{VOCODED}.wav") for item in found]
     doubled = {target for target in targets if targets.count(target) > 1}
     if doubled:
         raise ValueError(f"several inputs would become {min(doubled)}; vocode their folders one at a time")

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from waveflow.audio import io
-from waveflow.audio.suffixes import AUDIO_SUFFIXES
+from waveflow.audio.suffixes import AUDIO_SUFFIXES, VOCODED
 from waveflow.metrics.evaluate import Clip
 
 
@@ -40,6 +40,8 @@ def match_recordings(
 ) -> tuple[dict[str, Callable[[], Clip]], dict[str, str]]:
     """Pair recordings with their syntheses, by stem; two files given as such are a pair whatever their names.
 
+    `X_waveflow`, as `waveflow vocode` calls it, is the synthesis of X where there is none of X's own stem.
+
     Args:
         reference: A sound file or a folder of them.
         synthesis: Likewise.
@@ -55,13 +57,22 @@ def match_recordings(
     references, syntheses = find_recordings(reference), find_recordings(synthesis)
     if Path(reference).is_file() and Path(synthesis).is_file():
         syntheses = dict(zip(references, syntheses.values()))
-    common = [stem for stem in references if stem in syntheses]
+    common = {stem: stem for stem in references if stem in syntheses}
+    vocoded = {stem: stem + VOCODED for stem in references if stem not in common}
+    common |= {stem: name for stem, name in vocoded.items() if name in syntheses and name not in common}
     if not common:
-        raise ValueError(f"no file of {reference} has the stem of one of {synthesis}; name them alike")
+        raise ValueError(
+            f"no file of {reference} has the stem of one of {synthesis}, with or without {VOCODED}; name them alike"
+        )
     alone = {stem: f"{file} has no counterpart in {synthesis}" for stem, file in references.items()}
     alone |= {stem: f"{file} has no counterpart in {reference}" for stem, file in syntheses.items()}
-    pairs = {stem: partial(_read, references[stem], syntheses[stem], sample_rate) for stem in common}
-    return pairs, {stem: reason for stem, reason in alone.items() if stem not in pairs}
+    pairs = {
+        stem: partial(_read, file, syntheses[common[stem]], sample_rate)
+        for stem, file in references.items()
+        if stem in common
+    }
+    paired = {*common, *common.values()}
+    return pairs, {stem: reason for stem, reason in alone.items() if stem not in paired}
 
 
 def _read(reference: Path, synthesis: Path, sample_rate: int | None) -> Clip:
