@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from safetensors.torch import save
 
 from waveflow.audio.mel import MelConfig, MelSpectrogram
 from waveflow.audio.quantizing import pcm
@@ -116,6 +117,37 @@ def test_written_samples_are_those_of_a_written_file():
 def test_what_cannot_be_read_is_named(data, message):
     with pytest.raises(ValueError, match=message):
         mel_in(data)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda file, mel: np.savez(file, mel=mel.numpy()),
+        lambda file, mel: torch.save(mel, file),
+        lambda file, mel: torch.save(mel, file, _use_new_zipfile_serialization=False),
+        lambda file, mel: file.write(save({"mel": mel})),
+    ],
+    ids=["npz", "pt", "old pt", "safetensors"],
+)
+def test_files_that_cannot_be_streamed_are_refused_and_not_taken_for_frames(write):
+    file = io.BytesIO()
+    write(file, torch.randn(80, 20))
+    with pytest.raises(ValueError, match=r"vocode it without --stream, or write the mel with numpy\.save"):
+        mel_in(file.getvalue())
+
+
+@pytest.mark.parametrize("container", ["RF64", "W64", "AIFF", "CAF", "OGG"])
+def test_recordings_that_are_no_wav_are_refused(container):
+    file = io.BytesIO()
+    soundfile.write(file, tone(2000), 22050, format=container)
+    with pytest.raises(ValueError, match="expected WAV or mel frames; decode it first"):
+        mel_in(file.getvalue())
+
+
+def test_frames_that_begin_with_small_numbers_and_zeros_are_frames():
+    mel = torch.zeros(80, 3)
+    mel[0] = 1e-42
+    assert torch.equal(mel_in(mel.T.contiguous().numpy().tobytes())[0], mel)
 
 
 def test_arrays_of_other_shapes_and_types_are_refused():

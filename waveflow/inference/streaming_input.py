@@ -17,6 +17,20 @@ from waveflow.audio.resampling import resample_pieces
 _PIECE = 1 << 15
 _UNKNOWN = 0xFFFFFFFF  # a size in a header, of what has no end yet
 _FLOATS = {4: np.dtype("<f4"), 8: np.dtype("<f8")}
+_WHOLE = "; vocode it without --stream, or write the mel with numpy.save"
+_DECODED = ", expected WAV or mel frames; decode it first"
+# Beginnings of what cannot be told before it is complete, or is not read here; no mel has such numbers.
+_REFUSED = {
+    b"PK\x03\x04": f"a zip archive was given, as .npz and .pt are{_WHOLE}",
+    b"\x80\x02\x8a\n": f"a .pt file of the old kind was given{_WHOLE}",
+    b"fLaC": f"a stream of compressed audio was given{_DECODED}",
+    b"OggS": f"a stream of compressed audio was given{_DECODED}",
+    b"ID3": f"a stream of compressed audio was given{_DECODED}",
+    b"RF64": f"a recording in RF64 was given{_DECODED}",
+    b"riff": f"a recording in W64 was given{_DECODED}",
+    b"FORM": f"a recording in AIFF was given{_DECODED}",
+    b"caff": f"a recording in CAF was given{_DECODED}",
+}
 
 
 class MelInput:
@@ -25,7 +39,7 @@ class MelInput:
     What it holds is told from its first bytes. `RIFF`: a recording, PCM of 16, 24 or 32 bits or floats, of any rate and
     channel count; its mel is computed. `NUMPY`: a float32 array `(F, n_mels)`, or `(n_mels, F)`, which must be
     complete before its first frame is known unless it is in Fortran order. Anything else: raw little-endian float32,
-    `n_mels` numbers a frame.
+    `n_mels` numbers a frame. Archives, safetensors and other audio are refused.
 
     Args:
         file: Where to read.
@@ -48,8 +62,14 @@ class MelInput:
             return self._mel_of(self._recording(self._exactly(6)))
         if head == b"\x93NUMPY":
             return self._array()
-        if head[:4] in (b"fLaC", b"OggS") or head[:3] == b"ID3":
-            raise ValueError("a stream of compressed audio was given, expected WAV or mel frames; decode it first")
+        for beginning, reason in _REFUSED.items():
+            if head.startswith(beginning):
+                raise ValueError(reason)
+        if head[:4] != bytes(4) and head[4:] == bytes(2):
+            # The length of a header, in eight bytes, and the header: JSON.
+            head += self._exactly(3)
+            if head[6:] == b"\0\0{":
+                raise ValueError(f"a .safetensors file was given{_WHOLE}")
         return self._frames(head, np.dtype("<f4"))
 
     def _exactly(self, n: int) -> bytes:
