@@ -48,6 +48,13 @@ def test_integers_are_read_as_they_are_and_refused_as_a_mel(tmp_path):
         check_mel(read_mel(tmp_path / "a.npy"), MelConfig())
 
 
+def test_a_mel_file_with_more_than_tensors_is_refused_without_advice_to_execute_it(tmp_path):
+    torch.save({"mel": torch.zeros(80, 5), "by": print}, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match="holds other objects than tensors, which are not unpickled") as refused:
+        read_mel(tmp_path / "a.pt")
+    assert "weights_only" not in str(refused.value)
+
+
 def test_suffixes_are_known_without_pytorch():
     code = "import sys, waveflow.audio.suffixes; print('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 
 import torch
@@ -81,7 +82,11 @@ def _npy(path: Path) -> Tensor | dict[str, Tensor]:
 
 
 def _pt(path: Path) -> Tensor | dict[str, Tensor]:
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # PyTorch's own words advise to execute what is in the file.
+        raise ValueError("it is damaged, or holds other objects than tensors, which are not unpickled") from error
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
