@@ -48,6 +48,20 @@ def test_markdown_shows_every_figure_and_what_it_was_measured_on(results):
     assert left_out == "Left out: vocos bfloat16: no module"
 
 
+def test_names_of_models_and_figures_fit_into_80_columns(results):
+    results["rows"][0] |= {"model": "squeezewave-128l", "backend": "reference", "batch": 16, "peak_memory_mb": 12345.6}
+    results["rows"][1]["model"] = "a/checkpoint/of/some/length"
+    page = io.StringIO()
+    Console(width=80, file=page).print(rich_table(results))
+    lines = page.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split()[:2] == ["model", "backend"]
+    assert lines[0].endswith(" dB")
+    figures = ["16x5", "151", "3.46", "75%", "12346", "12.3", "42"]
+    assert lines[1].split() == ["squeezewave-128l", "reference", "bfloat16", *figures]
+    assert "".join(line.split()[0] for line in lines[2:5]).startswith("a/checkpoint/of/some/length")
+
+
 def test_the_terminal_gets_the_medians(results):
     page = io.StringIO()
     Console(width=100, file=page).print(rich_table(results))

@@ -36,12 +36,14 @@ def markdown(results: dict[str, Any]) -> str:
 
 
 def rich_table(results: dict[str, Any]) -> Table:
-    """Medians alone, for a terminal."""
+    """Medians alone, for a terminal of 80 columns; longer names of models are folded."""
     from rich.table import Table
 
-    table = Table(caption=conditions(results))
+    table = Table(caption=conditions(results), box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for i, header in enumerate(SHORT_HEADERS):
-        table.add_column(header, justify="left" if i < WORDS else "right", no_wrap=i > 0, overflow="fold")
+        table.add_column(
+            header, justify="left" if i < WORDS else "right", no_wrap=i > 0, overflow="fold", min_width=0 if i else 12
+        )
     for row in results["rows"]:
         *words, size, _, ratio, _, memory, _, decibels = _cells(row)
         share, first = row["share_of_matrix_product"]["folded"], row.get("first_samples_ms")
