@@ -26,7 +26,10 @@ def score(
     device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
-    """Tell how likely recordings are under the model, and flag the odd ones: silent, clipped, rate, unlikely.
+    """Tell how likely recordings are under the model, and flag the odd ones.
+
+    Flags: silent; clipped; rate, below the model's; incompressible, at more than the 16 bits a sample of plain PCM;
+    unlikely, far from the median of all that are given.
 
     Example: `waveflow score recordings/`
     """

@@ -15,6 +15,7 @@ from waveflow.inference.vocoder import Vocoder
 from waveflow.losses import bits_per_sample
 
 SILENT_PEAK = 10 ** (-60 / 20)
+PCM_BITS = 16
 UNLIKELY_DEVIATIONS = 3.5
 ENOUGH_FILES = 5
 
@@ -31,7 +32,7 @@ class Score:
         clipped: Share of clipped samples of the file, see `Clipping`.
         nats: Log-density per sample, with the prior's constant and dequantization noise of one 16-bit step.
         bits: What 16-bit audio costs per sample, `15 - nats / log 2`.
-        flags: Why it stands out: `silent`, `clipped`, `rate`, `unlikely`.
+        flags: Why it stands out: `silent`, `clipped`, `rate`, `incompressible`, `unlikely`.
     """
 
     path: Path
@@ -45,16 +46,21 @@ class Score:
 
 
 def score_file(vocoder: Vocoder, path: Path) -> Score:
-    """Score one recording.
+    """Score one recording, and flag what needs no others to be seen.
+
+    It is incompressible where the model spends more on it than the 16 bits a sample that it has as plain PCM.
 
     Raises:
-        ValueError: It cannot be read, or is shorter than one group of samples.
+        ValueError: It cannot be read, or is shorter than one group of samples; the message names it.
     """
     channels, rate = io.read(path, mono=False)
     clipping = Clipping()
     clipping.watch(channels)
     peak = channels.abs().max().item()
-    nats = vocoder.nats_per_sample(io.resample(channels.mean(0), rate, vocoder.sample_rate)).item()
+    try:
+        nats = vocoder.nats_per_sample(io.resample(channels.mean(0), rate, vocoder.sample_rate)).item()
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be scored: {error}") from error
     score = Score(path, channels.shape[1] / rate, rate, peak, clipping.share, nats, bits_per_sample(nats))
     if peak < SILENT_PEAK:
         score.flags.append("silent")
@@ -62,20 +68,24 @@ def score_file(vocoder: Vocoder, path: Path) -> Score:
         score.flags.append("clipped")
     if rate < vocoder.sample_rate:
         score.flags.append("rate")
+    if score.bits > PCM_BITS:
+        score.flags.append("incompressible")
     return score
 
 
 def flag_unlikely(scores: Sequence[Score]) -> None:
     """Flag the recordings whose bits per sample stand far from the median of the folder, on either side.
 
-    Far is more than 3.5 robust standard deviations, 1.4826 times the median absolute deviation; fewer than five
-    recordings that are not silent make no folder to stand out from.
+    Far is more than `3.5 (1 + 4 / (n - 2))` robust standard deviations, 1.4826 times the median absolute deviation:
+    of so few numbers, that deviation is often much too small. Fewer than five recordings that are not silent make no
+    folder to stand out from.
     """
     heard = [score for score in scores if "silent" not in score.flags]
     if len(heard) < ENOUGH_FILES:
         return
     middle = median(score.bits for score in heard)
+    far = UNLIKELY_DEVIATIONS * (1 + 4 / (len(heard) - 2))
     deviation = 1.4826 * median(abs(score.bits - middle) for score in heard)
     for score in heard:
-        if abs(score.bits - middle) > UNLIKELY_DEVIATIONS * max(deviation, torch.finfo(torch.float32).eps):
+        if abs(score.bits - middle) > far * max(deviation, torch.finfo(torch.float32).eps):
             score.flags.append("unlikely")
