@@ -60,11 +60,31 @@ def test_frame_counts_tell_where_frames_lie(speech):
     assert "half a hop later" in str(diagnose(hifigan, n_samples=len(speech)))
 
 
+def test_frames_that_lie_elsewhere_are_not_what_the_vocoder_expects(speech):
+    contracts = {padding: MelConfig(padding=padding) for padding in ("center", "same")}
+    for padding, contract in contracts.items():
+        mel, n_samples = MelSpectrogram(contract)(speech), len(speech)
+        assert diagnose(mel, contract, n_samples).remedy == "its values are what the vocoder expects"
+        other = contracts["same" if padding == "center" else "center"]
+        assert f"convert_mel from padding='{padding}'" in diagnose(mel, other, n_samples).remedy
+    assert "another hop cannot be converted" in diagnose(mel, contract, n_samples // 2).remedy
+
+
 def test_the_remedy_says_what_the_target_needs(speech):
     mel = MelSpectrogram()(speech)
-    assert diagnose(mel).remedy == "it is what the vocoder expects"
+    assert diagnose(mel).remedy == "its values are what the vocoder expects"
     assert "convert_mel" in diagnose(mel, MelConfig(log="log10")).remedy
-    assert "another filterbank" in diagnose(MelSpectrogram(MelConfig.preset("espnet"))(speech)).remedy
+    vocos = MelConfig.preset("vocos")
+    theirs = MelSpectrogram(vocos)(io.resample(speech, 22050, 24000))
+    assert diagnose(theirs).remedy.startswith("it cannot be converted: sample_rate is 24000")
+
+
+def test_a_logarithm_alone_tells_of_no_filterbank(speech):
+    remedy = diagnose(MelSpectrogram(MelConfig(log="log10"))(speech)).remedy
+    assert remedy.startswith(
+        "if its filterbank and frames are of that convention too, it cannot be converted (f_min is"
+    )
+    assert remedy.endswith("if they are the vocoder's, convert it with waveflow.audio.mel_convert.convert_mel")
 
 
 def test_batches_and_nan_are_refused():

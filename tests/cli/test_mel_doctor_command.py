@@ -23,7 +23,7 @@ def test_the_doctor_names_the_convention_and_the_remedy(run, checkpoint, log10):
     for fact in ("log10, as parallelwavegan", "% sure", "transposed", "centred on hops", "another filterbank"):
         assert fact in out
     found = json.loads(run("mel", "--doctor", path, "--preset", "espnet", "--json")[1])[0]
-    assert found["remedy"] == "transpose it; then it is what the vocoder expects"
+    assert found["remedy"] == "transpose it; then its values are what the vocoder expects"
     assert found["transposed"]
 
 

@@ -24,6 +24,9 @@ BANDS = (80, 100, 128, 64, 40)
 FLOOR_FOUND, IMPOSSIBLE = 6.0, -12.0
 # What no speech is, three deviations off in spread and level, counts for nothing against any candidate.
 NOTHING = -4.5
+# What values tell of a contract, beside the number of bands.
+TOLD = ("log", "mean", "std", "ceiling")
+CONVERT = "waveflow.audio.mel_convert.convert_mel"
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class Diagnosis:
 
     Attributes:
         convention: A preset's name or a description; `unknown` where nothing fits.
-        config: The contract; None where it is unknown, or statistics would be needed.
+        config: The contract of that convention, of which the values tell the logarithm, the scale and the number of
+            bands alone; None where it is unknown, or statistics would be needed.
         confidence: 0 to 1, among the conventions tried and against none of them.
         transposed: Frames come before bands.
         findings: What was seen, a sentence each.
@@ -85,9 +89,12 @@ def diagnose(mel: Tensor, target: MelConfig | None = None, n_samples: int | None
     if scores[name] < NOTHING:
         name, config, confidence = "unknown", None, math.exp(NOTHING) / total
     findings.append(f"values from {float(mel.min()):.4g} to {float(mel.max()):.4g}")
+    remedy = _remedy(name, config, target)
     if n_samples is not None and config is not None:
-        findings.append(_placement(mel.shape[1], n_samples, config))
-    remedy = ("transpose it; then " if transposed else "") + _remedy(name, config, target)
+        placement, shift = _placement(mel.shape[1], n_samples, target)
+        findings.append(placement)
+        remedy += shift if config.n_mels == target.n_mels else ""
+    remedy = ("transpose it; then " if transposed else "") + remedy
     return Diagnosis(name, config, round(confidence, 3), transposed, tuple(findings), remedy)
 
 
@@ -155,24 +162,43 @@ def _normalised(mel: Tensor) -> float:
     return -0.5 * ((float(mean.abs().mean()) / 0.4) ** 2 + ((float(std.mean()) - 1) / 0.2) ** 2 + (even / 0.2) ** 2)
 
 
-def _placement(n_frames: int, n_samples: int, config: MelConfig) -> str:
-    whole = n_samples // config.hop_length
+def _placement(n_frames: int, n_samples: int, target: MelConfig) -> tuple[str, str]:
+    """Where frames lie by their number, and what of it the remedy has to add."""
+    whole = n_samples // target.hop_length
     if n_frames == whole + 1:
-        return "one frame more than whole hops: frames are centred on hops, as nvidia's"
+        shifted = target.padding == "same"
+        return (
+            "one frame more than whole hops: frames are centred on hops, as nvidia's",
+            f"; move its frames by half a hop: {CONVERT} from padding='center'" if shifted else "",
+        )
     if n_frames == whole:
-        return "as many frames as whole hops: centred half a hop later, as hifigan's, or the last one was dropped"
+        shifted = target.padding == "center"
+        return (
+            "as many frames as whole hops: centred half a hop later, as hifigan's, or the last one was dropped",
+            f"; if they are HiFi-GAN's, move the frames by half a hop: {CONVERT} from padding='same'"
+            if shifted
+            else "",
+        )
     return (
-        f"{n_frames} frames for {whole} whole hops of {config.hop_length}: another hop, or audio cut to other lengths"
+        f"{n_frames} frames for {whole} whole hops of {target.hop_length}: another hop, or audio cut to other lengths",
+        "; another hop cannot be converted: recompute it from the audio with `waveflow mel`",
     )
 
 
 def _remedy(name: str, config: MelConfig | None, target: MelConfig) -> str:
+    recompute = "recompute it from the audio with `waveflow mel`"
     if name == "unknown":
-        return "it is like no known convention; recompute it from the audio with `waveflow mel`"
+        return f"it is like no known convention; {recompute}"
     if config is None:
         return "multiply by the corpus's std and add its mean, or give both to MelConfig, then diagnose again"
-    if reasons := obstacles(config, target):
-        return f"it cannot be converted: {'; '.join(reasons)}; recompute it from the audio with `waveflow mel`"
-    if config == target:
-        return "it is what the vocoder expects"
-    return "convert it with waveflow.audio.mel_convert.convert_mel"
+    reasons = "; ".join(obstacles(config, target))
+    if config.n_mels != target.n_mels:
+        return f"it cannot be converted: {reasons}; {recompute}"
+    same = all(getattr(config, name) == getattr(target, name) for name in TOLD)
+    found = "its values are what the vocoder expects" if same else f"convert it with {CONVERT}"
+    if not reasons:
+        return found
+    return (
+        f"if its filterbank and frames are of that convention too, it cannot be converted ({reasons}): {recompute}; "
+        f"if they are the vocoder's, {found}"
+    )
