@@ -110,23 +110,34 @@ def test_bad_inputs_are_named_and_the_good_ones_done(run, checkpoint, clips, tmp
         (["{clip}", "--device", "cuda:77"], "device 'cuda:77' and backend 'auto' cannot be used"),
         (["{clip}", "-m", "nonesuch"], "no model 'nonesuch'"),
         (["-", "{clip}"], "give it alone"),
+        (["{clip}", "-o", "x.mp3"], "--output is x.mp3, expected a .wav or .flac file, a folder"),
+        (["-", "-o", "x.raw"], "--output is x.raw, expected a .wav or .flac file, or - for stdout"),
+        (["{clip}", "-o", "{script}"], "is a file, expected a .wav or .flac file, a folder"),
+        (["{clips}", "--subtype", "PCM_8"], "'WAV' as 'PCM_8', expected one of"),
+        (["{clip}", "-o", "x.flac", "--subtype", "FLOAT"], "'FLAC' as 'FLOAT', expected one of"),
+        (["{clips}", "--seed", "-1"], "--seed"),
+        (["{clips}", "--sigma", "-1"], "--sigma"),
+        (["{clips}", "--denoise", "-1"], "--denoise"),
+        (["{clips}", "--project", "-1"], "--project"),
     ],
 )
 def test_wrong_usage_is_one_clear_line_and_exit_code_two(run, checkpoint, clips, clip, arguments, message, tmp_path):
-    arguments = [a.format(clips=clips, clip=clip) for a in arguments]
+    arguments = [a.format(clips=clips, clip=clip, script=__file__) for a in arguments]
     if "-m" not in arguments:
         arguments += ["-m", checkpoint]
     code, _, err = run("vocode", *arguments)
     assert code == 2
     assert message in err
     assert "Traceback" not in err
+    assert not list(tmp_path.rglob("*.wav"))
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_that_says_so(run, checkpoint, clip, tmp_path):
     (tmp_path / "file").touch()
     code, _, err = run("vocode", clip, "-o", tmp_path / "file" / "out.wav", "-m", checkpoint)
     assert code == 1
-    assert str(clip) in err
+    assert f"{clip}: {tmp_path / 'file'}: " in err
+    assert "Errno" not in err
 
 
 def test_stdin_goes_to_stdout(checkpoint, clip):

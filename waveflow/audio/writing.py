@@ -51,6 +51,19 @@ def write(
         return append(samples)
 
 
+def check_format(target: File, subtype: str, file_format: str | None = None) -> str:
+    """The format in which `write` makes a file, WAV or FLAC; arguments are those of `write`.
+
+    Raises:
+        AudioError: A format that is not written, or one that has no such subtype.
+    """
+    suffix = Path(target).suffix[1:] if isinstance(target, (str, os.PathLike)) else "WAV"
+    found = (file_format or suffix).upper()
+    if subtype not in _SUBTYPES.get(found, ()):
+        raise AudioError(f"cannot write {name_of(target)}: {found!r} as {subtype!r}, expected one of {_SUBTYPES}")
+    return found
+
+
 @contextmanager
 def writer(
     target: File,
@@ -71,10 +84,7 @@ def writer(
     import soundfile
 
     name = name_of(target)
-    suffix = Path(target).suffix[1:] if isinstance(target, (str, os.PathLike)) else "WAV"
-    file_format = (file_format or suffix).upper()
-    if subtype not in _SUBTYPES.get(file_format, ()):
-        raise AudioError(f"cannot write {name}: {file_format!r} as {subtype!r}, expected one of {_SUBTYPES}")
+    file_format = check_format(target, subtype, file_format)
     written = 0
 
     def append(audio: Tensor) -> int:

@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
 
 import typer
 
+from waveflow.audio.suffixes import AUDIO_SUFFIXES
+
 if TYPE_CHECKING:
     from waveflow.inference import Vocoder
 
 STDIN = "-"
+# What `io.write` makes.
+SOUND_FILES = (".wav", ".flac")
 # `waveflow.inference.backends.BACKENDS`, which would import PyTorch before any help is printed.
 BACKENDS = ("auto", "reference", "compile", "triton", "cuda", "onednn")
 
@@ -95,6 +99,35 @@ def tracked(items: Sequence[Item], description: str) -> Iterator[Item]:
     return iter(track(items, description, console=console, disable=len(items) < 2 or not console.is_terminal))
 
 
+def check_output(output: Path, *, folder: bool) -> None:
+    """Refuse, before any work, a place where no audio can be written.
+
+    Args:
+        output: What the user named.
+        folder: Whether it may be a folder too.
+
+    Raises:
+        ValueError: It is called like another kind of sound file, or there is a file where a folder is needed.
+    """
+    suffix = output.suffix.lower()
+    if suffix in SOUND_FILES or str(output) == STDIN:
+        return
+    if not folder:
+        raise ValueError(f"--output is {output}, expected a .wav or .flac file, or - for stdout")
+    if suffix in AUDIO_SUFFIXES and not output.is_dir():
+        raise ValueError(f"--output is {output}, expected a .wav or .flac file, a folder, or - for stdout")
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"--output {output} is a file, expected a .wav or .flac file, a folder, or - for stdout")
+
+
+def reason_of(error: Exception) -> str:
+    """What an exception says, in one line: an operating system's with the file that it is about."""
+    if not isinstance(error, OSError):
+        return str(error)
+    told = error.strerror or str(error)
+    return f"{error.filename}: {told}" if error.filename else told
+
+
 def complain(message: str) -> None:
-    """Say on stderr what went wrong with one input."""
+    """Say on stderr what went wrong."""
     print(f"waveflow: {message}", file=sys.stderr)

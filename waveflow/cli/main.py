@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from waveflow.cli.inputs import complain, reason_of
 from waveflow.extras import MissingExtra
 
 COMMANDS = {
@@ -80,12 +81,8 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)
-    except OSError as error:
-        told = error.strerror or str(error)
-        print(f"waveflow: {error.filename}: {told}" if error.filename else f"waveflow: {told}", file=sys.stderr)
-        sys.exit(2)
-    except (ValueError, MissingExtra) as error:
-        print(f"waveflow: {error}", file=sys.stderr)
+    except (OSError, ValueError, MissingExtra) as error:
+        complain(reason_of(error))
         sys.exit(2)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from waveflow.audio.suffixes import AUDIO_SUFFIXES, MEL_SUFFIXES
-from waveflow.cli.inputs import Input, JsonOption, complain, find_inputs, tracked
+from waveflow.cli.inputs import Input, JsonOption, complain, find_inputs, reason_of, tracked
 
 if TYPE_CHECKING:
     from waveflow.audio.mel import MelConfig
@@ -70,7 +70,7 @@ def mel(
             write_mel(target, transform(audio))
         except (ValueError, OSError) as error:
             failed = True
-            complain(f"{item.path}: {error}")
+            complain(f"{item.path}: {reason_of(error)}")
     if failed:
         raise typer.Exit(1)
 
@@ -89,7 +89,7 @@ def _diagnose(found: list[Input], config: MelConfig, recording: Path | None, jso
             diagnosis = diagnose(read_mel(item.path), config, n_samples)
         except (ValueError, OSError) as error:
             failed = True
-            complain(f"{item.path}: {error}")
+            complain(f"{item.path}: {reason_of(error)}")
             continue
         rows.append({"path": str(item.path), **asdict(diagnosis)})
         if not json:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import json as json_format
 import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from waveflow.cli.inputs import JsonOption, complain
+from waveflow.cli.inputs import JsonOption, complain, reason_of
 
 
 def preprocess(
@@ -40,7 +40,7 @@ def preprocess(
         str, typer.Option(help="local, or ray: Ray Data on this machine, or on the cluster of RAY_ADDRESS.")
     ] = "local",
     overwrite: Annotated[bool, typer.Option(help="Begin anew where settings changed.")] = False,
-    as_json: JsonOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Turn recordings into a training corpus: clean audio, a manifest, and a report of what was set aside.
 
@@ -88,7 +88,7 @@ def preprocess(
                     on_progress=lambda done, total: bar.update(packing, completed=done, total=total),
                 )
         except (OSError, RuntimeError) as error:
-            complain(str(error))
+            complain(reason_of(error))
             raise typer.Exit(1) from error
     facts = report.to_dict()
     # What is silent or too short is set aside as asked; what could not be read is a failure.
@@ -99,8 +99,8 @@ def preprocess(
         facts["shards"] = {"folder": str(shards), "number": len(packed.shards), "left_out": left_out}
         for sentence in left_out:
             complain(sentence)
-    if as_json:
-        print(json.dumps(facts, indent=2, ensure_ascii=False))
+    if json:
+        print(json_format.dumps(facts, indent=2, ensure_ascii=False))
         raise typer.Exit(1 if unread else 0)
     aside = ", ".join(f"{count} {reason}" for reason, count in facts["set_aside"].items()) or "none"
     print(f"{facts['kept']} of {facts['found']} recordings, {facts['hours']:.2f} hours, in {output / 'manifest.jsonl'}")

@@ -16,6 +16,7 @@ from waveflow.cli.inputs import (
     complain,
     find_inputs,
     load_vocoder,
+    reason_of,
     tracked,
 )
 
@@ -41,8 +42,8 @@ def score(
         try:
             scores.append(score_file(vocoder, item.path))
         except (ValueError, OSError) as error:
-            failures[str(item.path)] = str(error)
-            complain(str(error))
+            failures[str(item.path)] = reason_of(error)
+            complain(reason_of(error))
     flag_unlikely(scores)
     if json:
         rows = [{**asdict(row), "path": str(row.path)} for row in scores]

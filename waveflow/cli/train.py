@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from waveflow.cli.inputs import JsonOption, complain
+from waveflow.cli.inputs import JsonOption, complain, reason_of
 
 if TYPE_CHECKING:
     from waveflow.training import TrainConfig
@@ -56,7 +56,7 @@ def run_training(config: TrainConfig, json: bool) -> None:
     try:
         outcome = train_model(config)
     except (TrainingError, CheckpointError, OSError) as error:
-        complain(str(error))
+        complain(reason_of(error))
         raise typer.Exit(1) from error
     if json:
         facts = {name: str(value) if name == "model" and value else value for name, value in asdict(outcome).items()}

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from waveflow.cli.inputs import STDIN, DeviceOption, JsonOption, ModelOption, complain, load_vocoder
+from waveflow.cli.inputs import STDIN, DeviceOption, JsonOption, ModelOption, check_output, complain, load_vocoder
 
 
 def tts(
@@ -35,8 +35,7 @@ def tts(
     Example: `waveflow tts "The flow runs backwards." -o flow.wav --download`
     """
     to_stdout = str(output) == STDIN
-    if not to_stdout and output.suffix.lower() not in (".wav", ".flac"):
-        raise ValueError(f"--output is {output}, expected a .wav or .flac file, or - for stdout")
+    check_output(output, folder=False)
     if not to_stdout and output.exists() and not overwrite:
         raise ValueError(f"{output} exists and is kept; --overwrite replaces it")
     if json and to_stdout:

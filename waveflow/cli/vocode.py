@@ -12,15 +12,18 @@ import typer
 
 from waveflow.audio.suffixes import AUDIO_SUFFIXES, MEL_SUFFIXES, VOCODED
 from waveflow.cli.inputs import (
+    SOUND_FILES,
     STDIN,
     BackendOption,
     DeviceOption,
     Input,
     JsonOption,
     ModelOption,
+    check_output,
     complain,
     find_inputs,
     load_vocoder,
+    reason_of,
     tracked,
 )
 
@@ -41,10 +44,14 @@ def vocode(
         typer.Option("--output", "-o", help="A .wav or .flac file for one input, else a folder; - is stdout."),
     ] = None,
     model: ModelOption = None,
-    sigma: Annotated[float | None, typer.Option(help="Standard deviation of the latent; the model's own.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
-    denoise: Annotated[float, typer.Option(help="Strength of the subtraction of the model's bias, e.g. 0.01.")] = 0.0,
-    project: Annotated[int, typer.Option(help="Rounds of projection onto the mel.")] = 0,
+    sigma: Annotated[
+        float | None, typer.Option(min=0, help="Standard deviation of the latent; the model's own.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Seed of the noise.")] = 0,
+    denoise: Annotated[
+        float, typer.Option(min=0, help="Strength of the subtraction of the model's bias, e.g. 0.01.")
+    ] = 0.0,
+    project: Annotated[int, typer.Option(min=0, help="Rounds of projection onto the mel.")] = 0,
     device: DeviceOption = "auto",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     backend: BackendOption = "auto",
@@ -96,6 +103,10 @@ def vocode(
     if not inputs:
         raise ValueError("no input was given; name recordings, mels or folders, or - for a recording on stdin")
     jobs = _plan(inputs, output)
+    from waveflow.audio.writing import check_format
+
+    # All in a folder are of one kind.
+    check_format(jobs[0][1], subtype, "WAV" if str(jobs[0][1]) == STDIN else None)
     vocoder = load_vocoder(model, device, dtype, backend)
     rows, n_failed = [], 0
     for source, target in tracked(jobs, "vocoding"):
@@ -114,8 +125,8 @@ def vocode(
                     )
         except (ValueError, OSError) as error:
             n_failed += 1
-            row["error"] = str(error)
-            complain(f"{source.path}: {error}")
+            row["error"] = reason_of(error)
+            complain(f"{source.path}: {row['error']}")
         rows.append(row)
     if json:
         print(json_format.dumps(rows, indent=2))
@@ -125,12 +136,14 @@ def vocode(
 
 def _plan(names: list[str], output: Path | None) -> list[tuple[Input, Path]]:
     """Each input with the path of its output."""
+    if output is not None:
+        check_output(output, folder=names != [STDIN])
     if names == [STDIN]:
         return [(Input(Path(STDIN), Path("stdin")), output or Path(STDIN))]
     if STDIN in names:
         raise ValueError("- (stdin) was given with other inputs; give it alone")
     found = find_inputs(names, AUDIO_SUFFIXES + MEL_SUFFIXES)
-    if output is not None and (output.suffix.lower() in (".wav", ".flac") or str(output) == STDIN):
+    if output is not None and (output.suffix.lower() in SOUND_FILES or str(output) == STDIN):
         if len(found) > 1:
             raise ValueError(f"--output {output} is one file, but there are {len(found)} inputs; name a folder")
         return [(found[0], output)]
