@@ -134,6 +134,14 @@ def test_no_path_of_the_server_is_readable(client, mel):
     assert client.get("/v1/vocode").status_code == 405
 
 
+def test_what_does_not_exist_is_refused_like_everything_else(client):
+    status, reason = complaint(client.get("/nonsense"))
+    assert (status, reason) == (404, "GET /nonsense: Not Found; /docs has the routes")
+    response = client.get("/v1/vocode")
+    assert complaint(response) == (405, "GET /v1/vocode: Method Not Allowed; expected POST")
+    assert response.headers["allow"] == "POST"
+
+
 def test_the_token_is_asked_for_and_never_shown(served, mel):
     client = served(token="secret-1")
     for header in ({}, {"Authorization": "Bearer secret-2"}, {"Authorization": "Basic secret-1"}):

@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from torch import Tensor
 
 from waveflow._version import __version__
@@ -82,6 +83,7 @@ def create_app(vocoder: Vocoder, config: ServeConfig | None = None) -> FastAPI:
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(Stopped, _stopped)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _elsewhere)
     app.get("/docs", include_in_schema=False)(functools.partial(_docs, app))
     app.get("/health", summary="Whether the process lives.")(_health)
     app.get("/ready", summary="Whether new work is taken; 503 where not.")(functools.partial(_ready, service))
@@ -174,3 +176,14 @@ async def _stopped(request: Request, error: Exception) -> Response:
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     return refuse(422, why_invalid(error.errors()))
+
+
+async def _elsewhere(request: Request, error: Exception) -> Response:
+    """No such path, or not by this method."""
+    assert isinstance(error, HTTPException)
+    allowed = (error.headers or {}).get("Allow")
+    asked = f"{request.method} {request.url.path}"
+    told = f"expected {allowed}" if allowed else "/docs has the routes"
+    answer = refuse(error.status_code, f"{asked}: {error.detail}; {told}")
+    answer.headers.update(error.headers or {})
+    return answer

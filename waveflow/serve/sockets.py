@@ -42,7 +42,8 @@ async def speak(service: Service, websocket: WebSocket) -> None:
 
     The client sends binary messages, each of whole frames one after another, n_mels float32 little-endian values
     each; and the text `end`. It gets binary messages of samples, and after the last a text, JSON with `seed`,
-    `sample_rate`, `samples` and `look_ahead`. A mistake is answered by JSON with `error`, and close code 1008.
+    `sample_rate`, `samples` and `look_ahead`. A mistake in them is answered by JSON with `error`, and
+    close code 1008; settings against the rules by HTTP 422, before there is a connection.
     """
     try:
         settings = StreamSettings.model_validate(dict(websocket.query_params))
