@@ -1,6 +1,8 @@
 """A real server: deadlines of connections, and the end of the process."""
 
+import gc
 import json
+import logging
 import os
 import re
 import signal
@@ -17,11 +19,12 @@ import numpy as np
 import pytest
 import torch
 import uvicorn
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from waveflow.checkpoints import native
 from waveflow.serve import ServeConfig, create_app
-from waveflow.serve.run import DrainingServer, connection_of
+from waveflow.serve.run import DrainingServer, connection_of, run
 
 from .conftest import npy
 from .test_vocode import close
@@ -93,6 +96,32 @@ def test_a_client_that_does_not_read_is_cut_off(port):
         except ConnectionResetError:
             pass
         assert received < 5000 * 256 * 4
+
+
+def test_a_refused_websocket_is_no_error_in_the_log(port):
+    records = []
+    handler = logging.Handler()
+    handler.emit = records.append
+    logging.getLogger("uvicorn.error").addHandler(handler)
+    try:
+        for query, status in (("sigma=99", 422), ("nonsense=1", 422)):
+            with pytest.raises(InvalidStatus) as refused:
+                connect(f"ws://127.0.0.1:{port}/v1/stream?{query}")
+            assert refused.value.response.status_code == status
+            assert json.loads(refused.value.response.body)["error"].startswith(query.partition("=")[0])
+        time.sleep(0.2)
+    finally:
+        logging.getLogger("uvicorn.error").removeHandler(handler)
+    assert [record.getMessage() for record in records if record.levelno >= logging.ERROR] == []
+
+
+def test_the_end_of_the_process_looks_through_no_objects(vocoder, monkeypatch):
+    monkeypatch.setattr(DrainingServer, "run", lambda self: None)
+    try:
+        run(create_app(vocoder), "127.0.0.1", 0)
+        assert gc.get_freeze_count() > 10000
+    finally:
+        gc.unfreeze()
 
 
 def open_requests(port):

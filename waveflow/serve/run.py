@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
 from types import FrameType
@@ -15,6 +16,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from waveflow.serve.config import ServeConfig
 
 _log = logging.getLogger("uvicorn.error")
+# uvicorn says so of every refusal of a WebSocket, though the answer was sent.
+_NO_ERROR = "ASGI callable returned without completing handshake."
 
 
 def run(app: FastAPI, host: str, port: int) -> None:
@@ -34,6 +37,8 @@ def run(app: FastAPI, host: str, port: int) -> None:
         ),
         app,
     ).run()
+    # Python's end would look through the objects of all modules first, which takes seconds.
+    gc.freeze()
 
 
 def connection_of(config: ServeConfig) -> type[DeadlinedConnection]:
@@ -53,6 +58,7 @@ class DrainingServer(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
+        _log.addFilter(_is_error)
         self._service = app.state.service
         self._deadline = float("inf")
 
@@ -76,6 +82,10 @@ class DrainingServer(uvicorn.Server):
         if gate.draining and (not gate.busy or time.monotonic() > self._deadline):
             self.should_exit = True
         return await super().on_tick(counter)
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.getMessage() != _NO_ERROR
 
 
 class DeadlinedConnection(H11Protocol):
