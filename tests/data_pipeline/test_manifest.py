@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from waveflow.data.manifest import Entry, Manifest, split_of
+from waveflow.data.manifest import Entry, Manifest, deal, split_of
 
 ENTRY = Entry("a/1", "audio/a/1.flac", "a", 'héllo | "x"', 22050, 44100, 2.0, "00", "train")
 
@@ -21,6 +21,24 @@ def test_split_is_the_same_on_every_machine_and_in_every_version():
     # sha256sum of 0:clip0 to 0:clip5 begins with 3f7e, 207b, fd1b, 64fc, fc4a, 25f4
     expected = ["test", "test", "train", "validation", "train", "test"]
     assert [split_of(f"clip{i}", 0.3, 0.3) for i in range(6)] == expected
+
+
+@pytest.mark.parametrize(("validation", "test"), [(0.05, 0.05), (0.3, 0.0), (0.001, 0.9), (0.98, 0.01), (0, 0.99)])
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_the_smallest_corpora_have_something_to_train_on_and_to_validate(n, validation, test):
+    for seed in range(100):
+        ids = [f"clip{i}" for i in range(n)]
+        parts = deal(ids, validation, test, seed)
+        assert list(parts) == ids
+        assert "train" in parts.values()
+        assert ("validation" in parts.values()) == (validation > 0)
+
+
+def test_a_corpus_of_some_size_is_dealt_by_ids_alone():
+    for n in (100, 1000):
+        ids = [f"clip{i}" for i in range(n)]
+        assert deal(ids, 0.05, 0.05) == {id: split_of(id, 0.05, 0.05) for id in ids}
+    assert deal(["a"], 0.5, 0) == {"a": split_of("a", 0.5, 0)}
 
 
 def test_a_larger_test_share_keeps_the_old_test_recordings():

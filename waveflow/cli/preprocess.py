@@ -27,7 +27,12 @@ def preprocess(
     max_clipped: Annotated[
         float, typer.Option(help="Share of clipped samples above which a recording is set aside.")
     ] = 5e-4,
-    validation: Annotated[float, typer.Option(help="Share of the corpus for validation.")] = 0.05,
+    validation: Annotated[
+        float,
+        typer.Option(
+            help="Share of the corpus for validation; of two recordings or more, at least one unless it is 0."
+        ),
+    ] = 0.05,
     test: Annotated[float, typer.Option(help="Share of the corpus for tests.")] = 0.05,
     seed: Annotated[int, typer.Option(help="Another number splits anew.")] = 0,
     speaker: Annotated[str | None, typer.Option(help="Name of the speaker, instead of the names of folders.")] = None,

@@ -4,7 +4,8 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def split_of(id: str, validation: float, test: float, seed: int = 0) -> str:
 
         u = sha256(seed, id) / 2^256;   test where u < test, validation where u < test + validation
 
-    It depends on nothing but the id, so recordings that join later move none.
+    It depends on nothing but the id, so recordings that join later move none. `deal` fills what stays empty.
 
     Args:
         id: Of the recording.
@@ -62,11 +63,42 @@ def split_of(id: str, validation: float, test: float, seed: int = 0) -> str:
         raise ValueError(
             f"validation {validation} and test {test} are shares of the corpus: each at least 0, together below 1"
         )
-    digest = hashlib.sha256(f"{seed}:{id}".encode()).digest()
-    u = int.from_bytes(digest[:8], "big") / 2**64
+    u = _place(id, seed)
     if u < test:
         return "test"
     return "validation" if u < test + validation else "train"
+
+
+def deal(ids: Iterable[str], validation: float, test: float, seed: int = 0) -> dict[str, str]:
+    """The part of the corpus for each of its recordings.
+
+    It is that of `split_of`, unless two or more recordings leave the training without any, or the validation, of which
+    a share was asked for. Then the recording whose u is nearest to that part is moved there, from a part that can spare
+    it; it may move back when others join.
+
+    Args:
+        ids: Of all recordings.
+        validation: Share of the corpus, 0 to 1.
+        test: Share of the corpus, 0 to 1.
+        seed: Another number deals anew.
+
+    Raises:
+        ValueError: The shares are no shares, or leave nothing to train on.
+    """
+    found = {id: split_of(id, validation, test, seed) for id in ids}
+    ends = {"train": 1.0, **({"validation": test + validation / 2} if validation else {})}
+    for part, end in ends.items():
+        if len(found) < 2 or part in found.values():
+            continue
+        counts = Counter(found.values())
+        spare = [id for id in found if counts[found[id]] > 1] or [id for id in found if found[id] == "test"]
+        found[min(spare, key=lambda id: abs(_place(id, seed) - end))] = part
+    return found
+
+
+def _place(id: str, seed: int) -> float:
+    digest = hashlib.sha256(f"{seed}:{id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from waveflow.data import runners
 from waveflow.data.cleaning import CleaningConfig
 from waveflow.data.discovery import Recording, find_recordings
 from waveflow.data.journal import Journal, target_of
-from waveflow.data.manifest import SPLITS, Entry, Manifest, split_of
+from waveflow.data.manifest import SPLITS, Entry, Manifest, deal, split_of
 from waveflow.files import replacing
 
 
@@ -86,7 +86,7 @@ def preprocess(
         sources: Folders of recordings, or metadata files; see `find_recordings`.
         out: Folder of the corpus.
         cleaning: What is done to each recording.
-        validation: Share of the corpus for validation, see `split_of`.
+        validation: Share of the corpus for validation, see `deal`.
         test: Share of the corpus for tests.
         seed: Another number splits anew.
         speaker: Name for the speaker of all recordings, instead of folder names.
@@ -136,10 +136,12 @@ def preprocess(
                 record["n_samples"],
                 round(record["n_samples"] / cleaning.sample_rate, 6),
                 record["sha256"],
-                split_of(recording.id, validation, test, seed),
+                "train",
             )
+    parts = deal((entry.id for entry in entries.values()), validation, test, seed)
+    kept = tuple(replace(entry, split=parts[entry.id]) for entry in entries.values())
     rejected.sort(key=lambda item: (item.id, item.path))
-    report = Report(Manifest(out, tuple(entries.values())), tuple(rejected), dict(sorted(notes.items())))
+    report = Report(Manifest(out, kept), tuple(rejected), dict(sorted(notes.items())))
     report.write()
     if not entries:
         reasons = ", ".join(f"{count} {reason}" for reason, count in report.to_dict()["set_aside"].items())

@@ -45,8 +45,6 @@ ADAPTER_DEFAULTS = ("finetune.rank=6", "optimizer.name=adamw", "optimizer.lr=2e-
 HELD_OUT = 0.1
 """Share of a speaker's recordings that decides when to stop."""
 
-MOST_SEEDS = 100
-
 
 def finetune_config(
     base: str | Path,
@@ -103,13 +101,10 @@ def speaker_corpus(
             f"{recordings} is no corpus, and several processes cannot make one; run `waveflow preprocess` on it first"
         )
     cleaning = CleaningConfig(sample_rate=read_facts(base)["config"]["mel"]["sample_rate"])
-    for seed in range(MOST_SEEDS):
-        # A share of a few recordings may be none of them. Cleaned audio is kept, so that dealing anew costs little.
-        report = preprocess([recordings], out, cleaning, validation=HELD_OUT, test=0, seed=seed, workers=workers)
-        splits = {entry.split for entry in report.manifest.entries}
-        if {"train", "validation"} <= splits:
-            return Path(out), report
-    raise ValueError(
-        f"{recordings} has {len(report.manifest.entries)} recordings fit for training, too few to hold one out; "
-        "give at least two, better a few minutes in clips of some seconds"
-    )
+    report = preprocess([recordings], out, cleaning, validation=HELD_OUT, test=0, workers=workers)
+    if len(report.manifest.entries) < 2:
+        raise ValueError(
+            f"{recordings} has {len(report.manifest.entries)} recordings fit for training, too few to hold one out; "
+            "give at least two, better a few minutes in clips of some seconds"
+        )
+    return Path(out), report
