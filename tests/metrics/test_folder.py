@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from waveflow.audio import io
-from waveflow.metrics import find_recordings, match_recordings
+from waveflow.audio.mel import MelConfig
+from waveflow.metrics import find_recordings, match_recordings, vocode_recordings
 
 
 def put(path, seconds=0.1, rate=8000):
@@ -79,3 +80,21 @@ def test_what_cannot_be_matched_is_refused(tmp_path):
     put(tmp_path / "x/again/a.flac")
     with pytest.raises(ValueError, match="share the stem by which files are matched"):
         find_recordings(tmp_path / "x")
+
+
+def test_a_vocoder_is_given_the_mel_and_timed(tmp_path):
+    recordings = find_recordings(put(tmp_path / "a.wav", seconds=1, rate=22050))
+    seen = []
+
+    def vocode(mel, config):
+        seen.append((mel.shape, config))
+        return torch.zeros(22050)
+
+    clips = vocode_recordings(recordings, vocode, bits_per_sample=lambda audio: audio.mean() + len(audio))
+    clip = clips["a"]()
+    assert seen == [((80, 87), MelConfig())]
+    assert clip.figures["bits_per_sample"] == pytest.approx(22050.25)
+    assert clip.figures["x_real_time"] > 0
+    assert torch.equal(clip.synthesis, torch.zeros(22050))
+    halved = vocode_recordings(recordings, vocode, sample_rate=11025)["a"]()
+    assert (len(halved.reference), set(halved.figures)) == (11025, {"x_real_time"})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_format
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from rich.table import Table
     from torch import Tensor
 
-    from waveflow.audio.mel import MelConfig
     from waveflow.inference import Vocoder
     from waveflow.metrics import Clip, Evaluation, Summary
 
@@ -73,28 +71,33 @@ def evaluate(
 
     Example: `waveflow evaluate recordings/ --model lapglow --griffin-lim --json`
     """
-    from waveflow.metrics import find_recordings, match_recordings
+    from waveflow import metrics
 
     if synthesis is not None and model is not None:
         raise ValueError(f"both a synthesis ({synthesis}) and a model ({model}) were given; give one of them")
     if synthesis is None and sample_rate is not None:
         raise ValueError("--sample-rate is for two folders; a model is evaluated at its own rate, leave it out")
-    files = find_recordings(reference)
+    files = metrics.find_recordings(reference)
     mel = None
     if synthesis is not None:
-        clips, alone = match_recordings(reference, synthesis, sample_rate=sample_rate)
+        clips, alone = metrics.match_recordings(reference, synthesis, sample_rate=sample_rate)
         systems = {"synthesis": clips}
     else:
         vocoder, alone = load_vocoder(model, device), {}
-        mel, sample_rate = vocoder.config.mel, vocoder.config.mel.sample_rate
+        mel = vocoder.config.mel
         vocode = partial(vocoder, seed=seed, sigma=sigma, denoise=denoise, project=project)
         _warm_up(vocoder, vocode)
-        clips = {stem: partial(_vocoded, path, vocoder, vocode) for stem, path in files.items()}
+        clips = metrics.vocode_recordings(
+            files, lambda target, _: vocode(target), mel, bits_per_sample=vocoder.bits_per_sample
+        )
         systems = {vocoder.name or "model": clips}
     if griffin_lim:
-        systems["griffin-lim"] = {
-            stem: partial(_griffin_lim_clip, files[stem], sample_rate, mel, seed) for stem in clips
-        }
+        systems["griffin-lim"] = metrics.vocode_recordings(
+            {stem: files[stem] for stem in clips},
+            partial(metrics.griffin_lim, seed=seed),
+            mel,
+            sample_rate=sample_rate,
+        )
     if pictures is not None:
         _prepare(pictures)
 
@@ -126,33 +129,6 @@ def _prepare(pictures: Path) -> None:
         pictures.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"cannot make the folder {pictures}: {error.strerror}; choose another") from error
-
-
-def _vocoded(path: Path, vocoder: Vocoder, vocode: Callable[[Tensor], Tensor]) -> Clip:
-    from waveflow.audio import io
-    from waveflow.metrics import Clip
-
-    audio, rate = io.read(path, vocoder.config.mel.sample_rate)
-    mel = vocoder.mel(audio)
-    start = time.perf_counter()
-    synthesis = vocode(mel).cpu()
-    elapsed = time.perf_counter() - start
-    bits = float(vocoder.bits_per_sample(audio))
-    return Clip(audio, synthesis, rate, {"bits_per_sample": bits, "x_real_time": len(audio) / rate / elapsed})
-
-
-def _griffin_lim_clip(path: Path, sample_rate: int | None, mel: MelConfig | None, seed: int) -> Clip:
-    from waveflow.audio import io
-    from waveflow.audio.mel import MelSpectrogram
-    from waveflow.metrics import Clip, evaluation_mel, griffin_lim
-
-    audio, rate = io.read(path, sample_rate)
-    config = mel or evaluation_mel(rate)
-    target = MelSpectrogram(config)(audio)
-    start = time.perf_counter()
-    synthesis = griffin_lim(target, config, seed=seed)
-    elapsed = time.perf_counter() - start
-    return Clip(audio, synthesis, rate, {"x_real_time": len(audio) / rate / elapsed})
 
 
 def _run(systems: Mapping[str, Clips], pictures: Path | None) -> dict[str, Evaluation]:

@@ -2,7 +2,7 @@
 
 from waveflow.metrics.errors import UndefinedMetric
 from waveflow.metrics.evaluate import Clip, Evaluation, Scores, evaluate_clips, evaluate_pair, evaluation_mel
-from waveflow.metrics.folder import find_recordings, match_recordings
+from waveflow.metrics.folder import find_recordings, match_recordings, vocode_recordings
 from waveflow.metrics.griffin_lim import griffin_lim
 from waveflow.metrics.mcd import dtw_path, mel_cepstral_distortion, mel_cepstrum
 from waveflow.metrics.perceptual import pesq, stoi
@@ -38,5 +38,6 @@ __all__ = [
     "stoi",
     "summarize",
     "track_pitch",
+    "vocode_recordings",
     "vuv_f1",
 ]

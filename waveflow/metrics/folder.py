@@ -1,14 +1,18 @@
-"""Pairs of sound files to compare, matched by stem."""
+"""Recordings to compare with their syntheses: files matched by stem, or what a vocoder makes of each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from torch import Tensor
+
 from waveflow.audio import io
+from waveflow.audio.mel import MelConfig, MelSpectrogram
 from waveflow.audio.suffixes import AUDIO_SUFFIXES, VOCODED
-from waveflow.metrics.evaluate import Clip
+from waveflow.metrics.evaluate import Clip, evaluation_mel
 
 
 def find_recordings(path: str | Path) -> dict[str, Path]:
@@ -73,6 +77,48 @@ def match_recordings(
     }
     paired = {*common, *common.values()}
     return pairs, {stem: reason for stem, reason in alone.items() if stem not in paired}
+
+
+def vocode_recordings(
+    recordings: Mapping[str, Path],
+    vocode: Callable[[Tensor, MelConfig], Tensor],
+    mel: MelConfig | None = None,
+    *,
+    sample_rate: int | None = None,
+    bits_per_sample: Callable[[Tensor], Tensor] | None = None,
+) -> dict[str, Callable[[], Clip]]:
+    """Pair recordings with what a vocoder makes of their mels.
+
+    Args:
+        recordings: By stem, as of `find_recordings`.
+        vocode: From a mel `(n_mels, F)` and its convention to audio `(T,)`; it is timed.
+        mel: The convention; None is `evaluation_mel` of each file's rate.
+        sample_rate: To resample to where no mel is given, Hz; None is the files' own.
+        bits_per_sample: Of a recording `(T,)`, where the vocoder knows it.
+
+    Returns:
+        What makes each pair, by stem, as `evaluate_clips` takes it, with `x_real_time`, and `bits_per_sample` where
+        it is known.
+    """
+    rate = sample_rate if mel is None else mel.sample_rate
+    return {stem: partial(_vocoded, path, vocode, mel, rate, bits_per_sample) for stem, path in recordings.items()}
+
+
+def _vocoded(
+    path: Path,
+    vocode: Callable[[Tensor, MelConfig], Tensor],
+    mel: MelConfig | None,
+    sample_rate: int | None,
+    bits_per_sample: Callable[[Tensor], Tensor] | None,
+) -> Clip:
+    audio, rate = io.read(path, sample_rate)
+    config = mel or evaluation_mel(rate)
+    target = MelSpectrogram(config)(audio)
+    start = time.perf_counter()
+    synthesis = vocode(target, config).cpu()
+    elapsed = time.perf_counter() - start
+    figures = {} if bits_per_sample is None else {"bits_per_sample": float(bits_per_sample(audio))}
+    return Clip(audio, synthesis, rate, {**figures, "x_real_time": len(audio) / rate / elapsed})
 
 
 def _read(reference: Path, synthesis: Path, sample_rate: int | None) -> Clip:
