@@ -9,6 +9,7 @@ from waveflow.data import runners
 from waveflow.data.cleaning import CleaningConfig, SetAside
 from waveflow.data.discovery import Recording
 from waveflow.data.preprocess import preprocess
+from waveflow.extras import MissingExtra
 
 PRODUCTS = ("manifest.jsonl", "report.json", "report.csv")
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray, the extra waveflow[ray]")
@@ -82,7 +83,7 @@ def test_an_unknown_runner_is_refused(clip, tmp_path):
 
 def test_without_ray_the_extra_is_named(clip, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ValueError, match=r"pip install 'waveflow\[ray\]'"):
+    with pytest.raises(MissingExtra, match=r"pip install 'waveflow\[ray\]'"):
         preprocess([tmp_path], tmp_path / "out", runner="ray")
 
 
