@@ -32,7 +32,7 @@ API = {
         "waveflow.audio.reading",
         "waveflow.audio.writing",
     ],
-    "Streaming": ["waveflow.inference.streaming", "waveflow.inference.streaming_input"],
+    "Streaming": ["waveflow.inference.streaming.stream", "waveflow.inference.streaming.input"],
     "Adapters": [
         "waveflow.adapters.torchaudio",
         "waveflow.adapters.transformers",

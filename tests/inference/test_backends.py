@@ -7,8 +7,8 @@ from small_models import SMALL, small
 
 import waveflow.inference.backends as backends
 from waveflow.inference import Vocoder, fuse, load
-from waveflow.inference.cpu import CpuInverse
-from waveflow.inference.cpu_compiled import CompiledInverse
+from waveflow.inference.cpu.compiled import CompiledInverse
+from waveflow.inference.cpu.inverse import CpuInverse
 from waveflow.inference.deferred import Deferred
 from waveflow.models import MelContext, build
 

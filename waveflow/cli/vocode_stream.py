@@ -18,7 +18,7 @@ from waveflow.audio.mel import MelSpectrogram
 from waveflow.audio.quantizing import pcm
 from waveflow.cli.inputs import STDIN
 from waveflow.inference.streaming import Stream, look_ahead_error
-from waveflow.inference.streaming_input import MelInput, wav_header
+from waveflow.inference.streaming.input import MelInput, wav_header
 
 if TYPE_CHECKING:
     from waveflow.inference import Vocoder

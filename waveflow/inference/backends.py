@@ -141,10 +141,10 @@ def _on_cpu(model: MelFlow, dtype: torch.dtype) -> Inverse:
     from llvmlite import binding
 
     if dtype == torch.bfloat16 and binding.get_host_cpu_features().get("amx-bf16"):
-        from waveflow.inference.cpu import CpuInverse
+        from waveflow.inference.cpu.inverse import CpuInverse
 
         return CpuInverse(model, dtype)
-    from waveflow.inference.cpu_compiled import CompiledInverse
+    from waveflow.inference.cpu.compiled import CompiledInverse
 
     return CompiledInverse(model, dtype)
 

@@ -84,7 +84,7 @@ def dequantized(audio: Tensor) -> Tensor:
 
 
 def _normal_on_cpu(seed: int, start: int, n: int) -> Tensor:
-    from waveflow.inference.cpu_kernels import philox
+    from waveflow.inference.cpu.kernels import philox
 
     first, last = start // 4, -(-(start + n) // 4)
     words = torch.empty(4, last - first, dtype=torch.int64)

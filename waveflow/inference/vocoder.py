@@ -24,7 +24,7 @@ from waveflow.inference.noise import batch_normal, dequantized, seeds_of
 from waveflow.inference.precision import in_own_precision
 from waveflow.inference.project import project as project_onto
 from waveflow.inference.streaming import Stream
-from waveflow.inference.streaming_flow import StreamedInverse, streamable
+from waveflow.inference.streaming.flow import StreamedInverse, streamable
 from waveflow.losses import bits_per_sample, log_likelihood
 from waveflow.models import MelContext, MelFlow
 from waveflow.ops.processor import one_thread

@@ -19,8 +19,8 @@ from waveflow.bijections import (
 from waveflow.bijections.base import Bijection
 from waveflow.bijections.coupling import Coupling
 from waveflow.inference.fuse import fuse
-from waveflow.inference.streaming_memory import Memory, Part, Queue, Window, name_parts
-from waveflow.inference.streaming_nets import STREAMED
+from waveflow.inference.streaming.memory import Memory, Part, Queue, Window, name_parts
+from waveflow.inference.streaming.nets import STREAMED
 from waveflow.models import FloWaveNet, LapGlow, MelFlow, SqueezeWave, WaveGlow
 from waveflow.nn.grouping import ungroup_samples
 

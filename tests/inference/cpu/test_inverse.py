@@ -4,12 +4,12 @@ import pytest
 import torch
 from small_models import small
 
-import waveflow.inference.cpu as cpu
-import waveflow.inference.cpu_compiled as cpu_compiled
-import waveflow.inference.cpu_plan as cpu_plan
-from waveflow.inference import cpu_region
-from waveflow.inference.cpu import CpuInverse
-from waveflow.inference.cpu_compiled import CompiledInverse
+import waveflow.inference.cpu.compiled as cpu_compiled
+import waveflow.inference.cpu.inverse as cpu
+import waveflow.inference.cpu.plan as cpu_plan
+from waveflow.inference.cpu import region
+from waveflow.inference.cpu.compiled import CompiledInverse
+from waveflow.inference.cpu.inverse import CpuInverse
 from waveflow.models import MelContext, build
 from waveflow.ops.processor import bfloat16_products
 
@@ -204,14 +204,14 @@ def test_threads_that_wait_are_let_go_where_one_fails(model, failing, monkeypatc
     inverse = CompiledInverse(model, n_threads=2)
     latent, mel = inputs(200)
     expected = inverse(latent, MelContext(mel))
-    invert = cpu_region.invert
+    invert = region.invert
 
     def broken(worker, *arguments):
         if worker == failing:
             raise MemoryError("no room")
         return invert(worker, *arguments)
 
-    monkeypatch.setattr(cpu_region, "invert", broken)
+    monkeypatch.setattr(region, "invert", broken)
     with pytest.raises(MemoryError, match="no room"):
         inverse(latent, MelContext(mel))
     monkeypatch.undo()

@@ -13,8 +13,8 @@ from waveflow.audio.mel_check import ENOUGH_FRAMES, check_mel
 from waveflow.decibels import signal_to_error
 from waveflow.inference.noise import seed_of
 from waveflow.inference.precision import in_own_precision
-from waveflow.inference.streaming_memory import Memory, map_rows
-from waveflow.inference.streaming_window import WindowedInverse
+from waveflow.inference.streaming.memory import Memory, map_rows
+from waveflow.inference.streaming.window import WindowedInverse
 
 if TYPE_CHECKING:
     from waveflow.inference.vocoder import Vocoder

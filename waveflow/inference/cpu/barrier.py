@@ -9,7 +9,7 @@ import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
 
-from waveflow.inference.cpu_kernels import compiled, inlined
+from waveflow.inference.cpu.kernels import compiled, inlined
 
 # Looks before the processor is offered to others.
 PATIENCE = 2000

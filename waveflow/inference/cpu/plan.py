@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from waveflow.inference.cpu_kernels import as_array
-from waveflow.inference.cpu_packing import CpuPacking, PackedLayer, PackedStep, latent_width
+from waveflow.inference.cpu.kernels import as_array
+from waveflow.inference.cpu.packing import CpuPacking, PackedLayer, PackedStep, latent_width
 
 # Tiles at a time: enough rows for a matrix product, few enough to stay in a core's cache.
 TILES = 256

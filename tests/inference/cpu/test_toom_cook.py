@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from waveflow.inference.cpu_kernels import POINTS
-from waveflow.inference.toom_cook import toom_cook
+from waveflow.inference.cpu.kernels import POINTS
+from waveflow.inference.cpu.toom_cook import toom_cook
 
 
 @pytest.mark.parametrize(

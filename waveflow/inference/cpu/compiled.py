@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from waveflow.inference import cpu_region
-from waveflow.inference.cpu_arrays import FLOW, Arrays
-from waveflow.inference.cpu_items import ItemwiseInverse
-from waveflow.inference.cpu_kernels import as_array
-from waveflow.inference.cpu_layout import CpuLayout
-from waveflow.inference.cpu_products import PANEL, ROWS
+from waveflow.inference.cpu import region
+from waveflow.inference.cpu.arrays import FLOW, Arrays
+from waveflow.inference.cpu.items import ItemwiseInverse
+from waveflow.inference.cpu.kernels import as_array
+from waveflow.inference.cpu.layout import CpuLayout
+from waveflow.inference.cpu.products import PANEL, ROWS
 from waveflow.models import MelFlow
 
 # Bytes of a worker's inputs at the points: with what is made of them they stay in its cache.
@@ -98,7 +98,7 @@ class _Plan:
 
         def work(worker: int) -> None:
             try:
-                cpu_region.invert(worker, self.n_workers, barrier, arrays)
+                region.invert(worker, self.n_workers, barrier, arrays)
             except BaseException as error:
                 errors.append(error)
                 barrier[0] += OPEN

@@ -3,9 +3,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from waveflow.inference import cpu_kernels as kernels
-from waveflow.inference.cpu_plan import Buffer
-from waveflow.inference.toom_cook import toom_cook
+from waveflow.inference.cpu import kernels
+from waveflow.inference.cpu.plan import Buffer
+from waveflow.inference.cpu.toom_cook import toom_cook
 
 DTYPES = [torch.float32, torch.bfloat16]
 TOLERANCE = {torch.float32: 3e-6, torch.bfloat16: 2**-8}

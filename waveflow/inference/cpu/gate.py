@@ -9,9 +9,9 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from waveflow.inference.cpu_code import LANES, VECTOR, WORDS, Code
-from waveflow.inference.cpu_kernels import A2, A3, B2, B3, A, B
-from waveflow.inference.cpu_products import VECTORS
+from waveflow.inference.cpu.code import LANES, VECTOR, WORDS, Code
+from waveflow.inference.cpu.kernels import A2, A3, B2, B3, A, B
+from waveflow.inference.cpu.products import VECTORS
 
 _I64 = ir.IntType(64)
 

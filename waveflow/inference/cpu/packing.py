@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from waveflow.inference.cpu_kernels import POINTS
+from waveflow.inference.cpu.kernels import POINTS
+from waveflow.inference.cpu.toom_cook import toom_cook
 from waveflow.inference.folding import FoldedFlow, FoldedLayer, FoldedStep
-from waveflow.inference.toom_cook import toom_cook
 
 # Where x_a has at most this share of the hidden state's channels, the first layer's taps see x_a itself.
 NARROW = 1 / 8

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from waveflow.inference import cpu_kernels as kernels
-from waveflow.inference.cpu_code import LANES
-from waveflow.inference.cpu_gate import gate_tile
-from waveflow.inference.cpu_kernels import as_array
-from waveflow.inference.cpu_products import PANEL, ROWS, VECTORS, pack, packed_size, product
-from waveflow.inference.toom_cook import toom_cook
+from waveflow.inference.cpu import kernels
+from waveflow.inference.cpu.code import LANES
+from waveflow.inference.cpu.gate import gate_tile
+from waveflow.inference.cpu.kernels import as_array
+from waveflow.inference.cpu.products import PANEL, ROWS, VECTORS, pack, packed_size, product
+from waveflow.inference.cpu.toom_cook import toom_cook
 from waveflow.ops.processor import bfloat16_products
 
 HALF = pytest.param(

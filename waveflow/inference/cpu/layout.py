@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from waveflow.bijections import LappedSqueeze
-from waveflow.inference.cpu_arrays import LAYER, STEP, TAIL
-from waveflow.inference.cpu_code import LANES
-from waveflow.inference.cpu_kernels import POINTS, as_array
-from waveflow.inference.cpu_products import PANEL, ROWS, pack, packed_size
+from waveflow.inference.cpu.arrays import LAYER, STEP, TAIL
+from waveflow.inference.cpu.code import LANES
+from waveflow.inference.cpu.kernels import POINTS, as_array
+from waveflow.inference.cpu.products import PANEL, ROWS, pack, packed_size
+from waveflow.inference.cpu.toom_cook import toom_cook
 from waveflow.inference.folding import FoldedFlow, FoldedLayer, FoldedStep
-from waveflow.inference.toom_cook import toom_cook
 
 # Where x_a has at most this share of the hidden state's channels, the first layer's taps see x_a itself.
 NARROW = 3 / 4

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from waveflow.inference.streaming_memory import Memory, Part, Queue, Surroundings
+from waveflow.inference.streaming.memory import Memory, Part, Queue, Surroundings
 from waveflow.nn import WaveNet
 from waveflow.nn.scaled_wavenet import ContextHalves, ScaledWaveNet
 from waveflow.nn.separable import FoldedSeparableConv, SeparableConv, SeparableWaveNet

@@ -17,8 +17,8 @@ from numba.core import types
 from numba.extending import intrinsic
 from torch import Tensor
 
-from waveflow.inference.cpu_code import LANES, VECTOR, WORDS, BFloat, Code
-from waveflow.inference.cpu_kernels import compiled
+from waveflow.inference.cpu.code import LANES, VECTOR, WORDS, BFloat, Code
+from waveflow.inference.cpu.kernels import compiled
 
 # Vectors in a panel of columns and rows of a tile: as many sums as the registers hold.
 VECTORS = 2 if LANES == 8 else 4

@@ -10,7 +10,7 @@ from safetensors.torch import save
 from waveflow.audio.mel import MelConfig, MelSpectrogram
 from waveflow.audio.quantizing import pcm
 from waveflow.audio.resampling import resample
-from waveflow.inference.streaming_input import MelInput, wav_header
+from waveflow.inference.streaming.input import MelInput, wav_header
 
 TRANSFORM = MelSpectrogram(MelConfig())
 

@@ -9,12 +9,12 @@ positions of the flow; convolutions are done by tiles of four rows as in `cpu_ke
 
 from __future__ import annotations
 
-from waveflow.inference.cpu_arrays import shares
-from waveflow.inference.cpu_barrier import wait
-from waveflow.inference.cpu_code import LANES
-from waveflow.inference.cpu_gate import gate_tile
-from waveflow.inference.cpu_kernels import compiled, shed_gain, uncouple, values_at_points
-from waveflow.inference.cpu_products import PANEL, ROWS, product
+from waveflow.inference.cpu.arrays import shares
+from waveflow.inference.cpu.barrier import wait
+from waveflow.inference.cpu.code import LANES
+from waveflow.inference.cpu.gate import gate_tile
+from waveflow.inference.cpu.kernels import compiled, shed_gain, uncouple, values_at_points
+from waveflow.inference.cpu.products import PANEL, ROWS, product
 
 # Rows at a time of what is neither layer nor barrier.
 BLOCK = 8 * ROWS

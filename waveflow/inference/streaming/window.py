@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from waveflow.inference.streaming_memory import Memory
+from waveflow.inference.streaming.memory import Memory
 
 if TYPE_CHECKING:
     from waveflow.inference.vocoder import Vocoder

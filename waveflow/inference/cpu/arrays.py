@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from waveflow.inference.cpu_kernels import inlined
+from waveflow.inference.cpu.kernels import inlined
 
 
 def _record(names: str) -> list[tuple[str, type]]:

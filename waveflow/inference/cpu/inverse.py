@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from waveflow.inference import cpu_kernels as kernels
-from waveflow.inference.cpu_items import ItemwiseInverse
-from waveflow.inference.cpu_packing import CpuPacking, PackedStep
-from waveflow.inference.cpu_plan import Plan
+from waveflow.inference.cpu import kernels
+from waveflow.inference.cpu.items import ItemwiseInverse
+from waveflow.inference.cpu.packing import CpuPacking, PackedStep
+from waveflow.inference.cpu.plan import Plan
 from waveflow.models import MelFlow
 
 # Fewer rows than this are not worth another thread.
