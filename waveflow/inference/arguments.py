@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ def batch_of_audio(audio: Tensor, device: torch.device) -> Tensor:
     Raises:
         ValueError: It is not finite floating point of such a shape.
     """
+    if not isinstance(audio, Tensor):
+        raise ValueError(f"audio is a {type(audio).__name__}, expected a torch tensor; use torch.as_tensor")
     if not audio.is_floating_point() or audio.dim() not in (1, 2) or not torch.isfinite(audio).all():
         raise ValueError(
             f"audio is {audio.dtype} of shape {tuple(audio.shape)}, expected finite floating point (B, T) or (T,), "
@@ -45,11 +48,13 @@ def check_settings(sigma: float | None, denoise: float, project: int) -> None:
     """Refuse settings out of range.
 
     Raises:
-        ValueError: One is not finite, or below 0.
+        ValueError: One is no finite number, or below 0, or the rounds are not whole.
     """
     for name, value in (("sigma", sigma), ("denoise", denoise), ("project", project)):
-        if value is not None and not 0 <= value < float("inf"):
-            raise ValueError(f"{name} is {value}, expected a number of at least 0")
+        if value is not None and not (isinstance(value, Real) and 0 <= value < float("inf")):
+            raise ValueError(f"{name} is {value!r}, expected a number of at least 0")
+    if not isinstance(project, Integral):
+        raise ValueError(f"project is {project!r}, expected a whole number of rounds")
 
 
 def check_lengths(lengths: Tensor | Iterable[int] | None, mel: Tensor) -> Tensor | None:

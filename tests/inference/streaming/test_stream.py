@@ -135,6 +135,8 @@ def test_half_precision_streams_what_it_gives_offline():
 def test_wrong_frames_are_refused_and_the_stream_goes_on():
     stream = Stream(VOCODERS["lapglow"])
     stream.push(random_mel(5))
+    with pytest.raises(ValueError, match=r"ndarray, expected a torch tensor; use torch\.as_tensor"):
+        stream.push(torch.zeros(80, 3).numpy())
     with pytest.raises(ValueError, match="79 bands"):
         stream.push(torch.zeros(79, 3))
     with pytest.raises(ValueError, match="one utterance"):

@@ -159,6 +159,8 @@ class Stream:
         Raises:
             ValueError: The mel is not of shape `(n_mels, F)`, or does not follow the model's contract.
         """
+        if not isinstance(mel, Tensor):
+            check_mel(mel, self._vocoder.config.mel)
         if mel.dim() != 2:
             raise ValueError(f"a stream takes frames of one utterance, (n_mels, F), not shape {tuple(mel.shape)}")
         if not mel.shape[1]:
