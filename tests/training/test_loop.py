@@ -101,12 +101,14 @@ def test_accumulated_parts_equal_the_whole_batch(small, run, tmp_path):
     states, base = [], run(small())[0].model
     for parts in (1, 2, 4):
         one_step = {"accumulate": parts, "steps": 1, "init": str(base), "out": str(tmp_path / str(parts))}
-        config = small(train=one_step, model_config={}, schedule={"warmup": 0})
+        own = {"own_weight": 0.2}
+        config = small(train=one_step, model_config={}, schedule={"warmup": 0}, objective=own)
         run(config)
         states.append(checkpoint_of(config.train.out))
         figures = log_of(config.train.out)[-1]
         assert figures["nats"] == pytest.approx(log_of(tmp_path / "1")[-1]["nats"], rel=1e-5)
         assert figures["spectral"] == pytest.approx(log_of(tmp_path / "1")[-1]["spectral"], rel=1e-5)
+        assert figures["own"] == pytest.approx(log_of(tmp_path / "1")[-1]["own"], rel=1e-4, abs=1e-6)
     for state in states[1:]:
         # Adam takes the same step for a gradient of any size, rounding errors too, so its moments are compared.
         one, other = (s["optimizer"]["state"] for s in (states[0], state))

@@ -20,20 +20,21 @@ NORM_DECAY = 0.98
 def add_gradients(
     objective: nn.Module, parts: Sequence[Part], n_samples: float, config: TrainConfig, team: Team
 ) -> Tensor:
-    """Add up the gradient of the loss over this process's parts; the sums of likelihood and distance, `(2,)`.
+    """Add up the gradient of the loss over this process's parts; the objective's three sums, `(3,)`.
 
     DDP takes the mean over processes, so that the sum over them wants a factor of their number.
     """
     device, n_synthesised = team.device, n_chosen(config)
-    weight = config.objective.spectral_weight / max(1, n_synthesised)
-    total = torch.zeros(2, dtype=torch.float64, device=device)
+    weights = config.objective.spectral_weight, config.objective.own_weight
+    weight, own_weight = (weight / max(1, n_synthesised) for weight in weights)
+    total = torch.zeros(3, dtype=torch.float64, device=device)
     for i, part in enumerate(parts):
         waits = team.size > 1 and i < len(parts) - 1
         with objective.no_sync() if waits else nullcontext():
             with torch.autocast(device.type, torch.bfloat16, enabled=config.train.bf16):
-                likelihood, distance = objective(part.to(device))
-            (team.size * (weight * distance - likelihood / n_samples)).backward()
-        total += torch.stack([likelihood.detach(), distance.detach()])
+                likelihood, distance, own = objective(part.to(device))
+            (team.size * (weight * distance + own_weight * own - likelihood / n_samples)).backward()
+        total += torch.stack([likelihood.detach(), distance.detach(), own.detach()])
     return total
 
 

@@ -43,7 +43,9 @@ class Outcome:
 def train(config: TrainConfig, console: Console | None = None) -> Outcome:
     """Train a model by likelihood, and where asked by spectral distance through the inverse.
 
-        loss = -sum log p(audio | mel) / samples + weight * sum distance / items,    over the batch of all processes
+        loss = -sum log p(audio | mel) / samples + (weight * sum distance + own_weight * sum own) / items
+
+    over the batch of all processes; the sums are those of `Objective`.
 
     An unfinished run in `train.out` goes on exactly where its newest sound checkpoint stands: with the same batches
     and the same noise, as both are functions of the step. At the end the averaged weights are in `train.out/model`

@@ -19,13 +19,13 @@ from waveflow.training.team import Team
 class Meter:
     """Figures of the steps since the last report.
 
-    Likelihood and distance stay on the device until then; the gradient's norm has been waited for, for it decides
+    The objective's sums stay on the device until then; the gradient's norm has been waited for, for it decides
     whether the step is taken.
 
     Args:
         run: Whose steps are measured.
         report: Told the figures.
-        team: Over which likelihood and distance are summed.
+        team: Over which the sums are.
         newest: Gives the newest checkpoint, if there is one.
     """
 
@@ -34,12 +34,12 @@ class Meter:
         self._restart()
 
     def _restart(self) -> None:
-        self.sums = torch.zeros(2, dtype=torch.float64, device=self.team.device)
+        self.sums = torch.zeros(3, dtype=torch.float64, device=self.team.device)
         self.n_samples = 0.0
         self.norms: list[float] = []
 
     def add(self, sums: Tensor, n_samples: float, norm: float) -> None:
-        """Take in a step: likelihood and distance summed over this process `(2,)`, samples of all, gradient's norm.
+        """Take in a step: the objective's sums over this process `(3,)`, samples of all, gradient's norm.
 
         The norm is that of the whole batch, so that all processes stop where it is not finite.
 
@@ -60,10 +60,12 @@ class Meter:
     def report(self) -> None:
         """Report the means since the last time."""
         run, n_steps = self.run, len(self.norms)
-        likelihood, distance = self.team.sum(*self.sums.tolist())
+        likelihood, distance, own = self.team.sum(*self.sums.tolist())
         figures = {"nats": likelihood / self.n_samples}
         if n := n_chosen(run.config):
             figures["spectral"] = distance / (n * n_steps)
+            if run.objective.own:
+                figures["own"] = own / (n * n_steps)
         figures["grad_norm"] = self.norms[-1]
         figures["lr"] = run.optimizer.param_groups[0]["lr"]
         figures["steps_per_s"] = rate = self.to.rate(run.step)

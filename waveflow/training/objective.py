@@ -1,4 +1,4 @@
-"""What is minimised: the likelihood of the batch, and for some items how a sample through the inverse sounds."""
+"""What is minimised: the likelihood of the batch, and for some items how a sample sounds, and how likely it is."""
 
 from __future__ import annotations
 
@@ -37,13 +37,18 @@ class Part(NamedTuple):
 class Objective(nn.Module):
     """Log-likelihood and spectral distance of a batch, in one forward pass, so that DDP sees all of it.
 
-        log p(audio + (uniform - 1/2) / 32768 | mel),     distance(model.inverse(sigma * latent, mel), audio)
+        log p(audio + (uniform - 1/2) / 32768 | mel),     distance(s, audio),     s = model.inverse(sigma * latent, mel)
+
+    By the distance the density may become far sharper around s than a step of 16 bits, so that the model finds what it
+    says itself impossible. `own` is how much less likely s is than the recording, both dequantized, s held and under
+    its own mel, d nats per sample: `log(1 + max(0, d))`.
 
     Args:
         model: The flow that is trained.
         sigma: Standard deviation of the latent that is synthesised.
         mel_weight: Weight of the log-mel distance within the spectral one.
         loudness_weight: Weight of the distance in loudness within it.
+        own: Compute how much less likely syntheses are.
         steps: How to compute both passes of a LapGlow on a CPU; the model's own passes unless given.
     """
 
@@ -53,29 +58,45 @@ class Objective(nn.Module):
         sigma: float,
         mel_weight: float = 1.0,
         loudness_weight: float = 0.0,
+        own: bool = False,
         steps: Steps | None = None,
     ) -> None:
         super().__init__()
-        self.model, self.sigma, self.steps = model, sigma, steps
+        self.model, self.sigma, self.own, self.steps = model, sigma, own, steps
         mel = MelSpectrogram(model.mel_config)
         self.spectral = SpectralLoss(mel, mel_weight=mel_weight, loudness_weight=loudness_weight)
 
-    def forward(self, part: Part) -> tuple[Tensor, Tensor]:
+    def forward(self, part: Part) -> tuple[Tensor, Tensor, Tensor]:
         """Score and synthesise.
 
         Returns:
-            Log-likelihood summed over the items, nats; spectral distance summed over the chosen ones, 0 without any.
-            Sums, so that a batch may be taken in parts.
+            Log-likelihood summed over the items, nats; spectral distance, and how much less likely the syntheses are,
+            summed over the chosen ones, 0 without any or where they are not asked for. Sums, so that a batch may be
+            taken in parts.
         """
         noisy = dequantize(part.audio, part.uniform)
-        z, log_det, synthesis = (self._own if self.steps is None else self._arranged)(noisy, part)
-        likelihood = log_likelihood(z, log_det).sum()
+        z, log_det, synthesis = (self._plain if self.steps is None else self._arranged)(noisy, part)
+        nats = log_likelihood(z, log_det)
+        nothing = nats.new_zeros(())
         if synthesis is None:
-            return likelihood, likelihood.new_zeros(())
-        distance = self.spectral(synthesis.float(), part.audio[part.chosen], per_item=True)
-        return likelihood, distance.sum()
+            return nats.sum(), nothing, nothing
+        synthesis = synthesis.float()
+        distance = self.spectral(synthesis, part.audio[part.chosen], per_item=True).sum()
+        if not self.own:
+            return nats.sum(), distance, nothing
+        missing = nats[part.chosen].detach() - self._nats(synthesis.detach(), part.uniform[part.chosen])
+        return nats.sum(), distance, torch.log1p((missing / part.audio.shape[1]).clamp_min(0)).sum()
 
-    def _own(self, noisy: Tensor, part: Part) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _nats(self, synthesis: Tensor, uniform: Tensor) -> Tensor:
+        """The log-likelihood of syntheses under their own mels, `(N,)`."""
+        mel = self.spectral.mel(synthesis)[..., : synthesis.shape[1] // self.model.mel_config.hop_length]
+        nobody = torch.empty(0, dtype=torch.long, device=synthesis.device)
+        part = Part(synthesis, mel, uniform, nobody, synthesis[:0])
+        run = self._plain if self.steps is None else self._arranged
+        z, log_det, _ = run(dequantize(synthesis, uniform), part)
+        return log_likelihood(z, log_det)
+
+    def _plain(self, noisy: Tensor, part: Part) -> tuple[Tensor, Tensor, Tensor | None]:
         z, log_det = self.model(noisy, MelContext(part.mel))
         if not len(part.chosen):
             return z, log_det, None
