@@ -32,6 +32,7 @@ GRIFFIN_LIM = "Griffin-Lim, 60 iterations"
 FIGURES = {
     "nats": "nats/sample",
     "bits": "bits/sample",
+    "synthesis_bits": "bits/sample of the synthesis",
     "pesq": "PESQ",
     "stoi": "STOI",
     "log_mel_l1": "log-mel L1",
@@ -69,7 +70,8 @@ def measure(
         for project in rounds:
             system = f"model, project {project}" if project else "model"
             synthesis = vocoder(mel, seed=number, project=project)[: len(audio)]
-            systems.setdefault(system, []).append(Clip(audio, synthesis, vocoder.sample_rate, known))
+            theirs = {**known, "synthesis_bits": vocoder.bits_per_sample(synthesis).item()}
+            systems.setdefault(system, []).append(Clip(audio, synthesis, vocoder.sample_rate, theirs))
         if griffin_lim_too:
             classic = griffin_lim(transform(audio), transform.config)[: len(audio)]
             systems.setdefault(GRIFFIN_LIM, []).append(Clip(audio, classic, vocoder.sample_rate))

@@ -99,6 +99,11 @@ def test_the_law_of_scaling_is_found_in_runs_that_follow_it(tmp_path):
     lines = scaling.told(rows, (1200, 12000))
     assert lines[0].startswith("15 runs")
     assert lines[1].startswith("E = 5.1")
+    for row in rows:
+        row["minutes"] = 1.0
+    cells = [line.strip("| ").split(" | ") for line in scaling.table(rows)]
+    assert [len(row) for row in cells] == 5 * [6]
+    assert cells[-1][:2] == ["1200", f"{rows[2]['nats']:.3f} (1.0)"]
     scaling.draw(rows, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").stat().st_size > 3000
     with pytest.raises(ValueError, match="5 runs were given"):

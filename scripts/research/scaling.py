@@ -1,13 +1,15 @@
 """How LapGlow's likelihood grows with its size and with training: runs of several sizes, and a law fitted to them.
 
     OMP_NUM_THREADS=1 python scripts/research/scaling.py train 32x1200 64x1200 --data ../speech
+    python scripts/research/scaling.py table
     python scripts/research/scaling.py fit
     python scripts/research/scaling.py draw docs/research/lapglow-scaling.png
 
 A run `WIDTHxSTEPS` trains a LapGlow of six flows, its encoder as wide as its couplings, by likelihood alone and
 otherwise as the variant `shipped`: its rate falls to zero at the last step, so that each run is a point. A third
 number, as in `64x1200x2`, is the minutes of each speaker that it may hear, all there are unless given. Rows go to
-`benchmarks/research_lapglow_scaling.jsonl`. `fit` fits, in parameters N and steps S, to the runs that hear everything,
+`benchmarks/research_lapglow_scaling.jsonl`. `fit` fits, in parameters N and steps S, to the runs that hear everything
+and last for 1200 steps at least (shorter ones have hardly left their warm-up),
 
     nats = E - a (N / 1e6)^-alpha - b (S / 1e3)^-beta
 
@@ -27,6 +29,8 @@ import numpy as np
 ROWS = Path(__file__).parents[2] / "benchmarks" / "research_lapglow_scaling.jsonl"
 GOAL = 5.0
 LAW = ("E", "a", "alpha", "b", "beta")
+SETTLED = 1200
+"""Steps below which a run follows no law: a hundred of them are its warm-up."""
 
 
 def train(name: str, data: Path, runs: Path) -> dict[str, Any]:
@@ -125,6 +129,19 @@ def told(rows: list[dict[str, Any]], lengths: Sequence[float]) -> list[str]:
     return lines
 
 
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """Nats per sample of the runs that hear everything, sizes across and steps down, with core minutes, as Markdown."""
+    sizes = sorted({row["parameters"] for row in rows})
+    lines = ["| steps | " + " | ".join(f"{size / 1e6:.2f} M" for size in sizes) + " |"]
+    lines.append("| ---: |" + " ---: |" * len(sizes))
+    for steps in sorted({row["steps"] for row in rows}):
+        found = {
+            row["parameters"]: f"{row['nats']:.3f} ({row['minutes']:.1f})" for row in rows if row["steps"] == steps
+        }
+        lines.append(f"| {steps} | " + " | ".join(found.get(size, "") for size in sizes) + " |")
+    return lines
+
+
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Nats over parameters, a line for each number of steps, with the law through them."""
     import matplotlib
@@ -151,7 +168,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("train", "fit", "draw"))
+    parser.add_argument("what", choices=("train", "table", "fit", "draw"))
     parser.add_argument("names", nargs="*", help="runs, as 64x1200; for draw, the picture")
     parser.add_argument("--data", type=Path, help="folder with ljspeech/ and kathleen/")
     parser.add_argument("--runs", type=Path, default=Path("runs/scaling"))
@@ -168,6 +185,10 @@ def main() -> None:
         return
     rows = [json.loads(line) for line in args.rows.read_text().splitlines()]
     rows = [row for row in rows if row["data_minutes"] is None]
+    if args.what == "table":
+        print("\n".join(table(rows)))
+        return
+    rows = [row for row in rows if row["steps"] >= SETTLED]
     if args.what == "fit":
         print("\n".join(told(rows, (1200, 12000, 120000))))
     elif len(args.names) == 1:

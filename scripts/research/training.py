@@ -274,6 +274,7 @@ class Run:
                 "objective": f"likelihood + {settings.spectral} x spectral loss through the inverse"
                 + (f" with its mel term {1 + settings.mel_weight:g} times" if settings.mel_weight else "")
                 + (f" and {settings.loudness:g} times a distance in loudness" if settings.loudness else "")
+                + (f" + {settings.own} x how much less likely syntheses are than recordings" if settings.own else "")
                 + (f" + {settings.adversarial} x adversarial loss" if settings.adversarial else ""),
                 "optimizer": f"{settings.optimizer}, rate {settings.rate}",
                 "validation": found,
