@@ -89,7 +89,9 @@ def test_first_batch_in_training_normalises_every_flow_and_leaves_padding_out():
     for one, other in zip(models[0].state_dict().values(), models[1].state_dict().values()):
         torch.testing.assert_close(one, other)
     norms = [n for scale in models[0].flow.steps[1].scales for n in scale.steps.steps[::3]]
-    assert all(norm.initialized and norm.scale.ne(1).all() for norm in norms)
+    # Fresh couplings change nothing, so that a later norm of a block may find its data normalised already.
+    assert all(norm.initialized for norm in norms)
+    assert norms[0].scale.ne(1).all()
 
 
 def test_default_is_the_paper_s_model():
