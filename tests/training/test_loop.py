@@ -233,6 +233,12 @@ def test_a_pattern_that_fits_no_weight_is_refused(small, run):
         run(small(train={"trainable": ["*.ending.*"]}))
 
 
+def test_syntheses_are_made_for_their_likelihood_alone_too(small, run):
+    config = small(objective={"spectral_weight": 0.0, "own_weight": 0.2}, train={"steps": 2})
+    run(config)
+    assert all(row["own"] >= 0 for row in log_of(config.train.out))
+
+
 def test_validation_tells_the_loss_that_is_minimised(small, run):
     for weight in (0.3, 0.0):
         config = small(objective={"spectral_weight": weight}, train={"out": f"{small().train.out}-{weight}"})

@@ -102,7 +102,7 @@ class ObjectiveConfig:
 
     Attributes:
         spectral_weight: Weight of the distance against nats per sample; 0 trains by likelihood alone.
-        spectral_share: Share of the batch that is synthesised for it.
+        spectral_share: Share of the batch that is synthesised.
         mel_weight: Weight of the log-mel distance within the spectral one.
         loudness_weight: Weight of the distance in loudness within it.
         own_weight: Weight of how much less likely the sample is than the recording; see `Objective`. It takes about a
@@ -265,10 +265,11 @@ def get(config: TrainConfig, name: str) -> Any:
 
 
 def n_chosen(config: TrainConfig) -> int:
-    """Items of a whole batch that are synthesised for the spectral loss."""
-    if not config.objective.spectral_weight or not config.objective.spectral_share:
+    """Items of a whole batch that are synthesised, for the spectral loss and for how likely they are."""
+    objective = config.objective
+    if not (objective.spectral_weight or objective.own_weight) or not objective.spectral_share:
         return 0
-    return max(1, round(config.data.batch_size * config.objective.spectral_share))
+    return max(1, round(config.data.batch_size * objective.spectral_share))
 
 
 def known_keys() -> list[str]:
