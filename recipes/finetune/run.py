@@ -89,6 +89,8 @@ def settings(system: str, base: Path, corpus: Manifest, out: Path, overrides: Se
 def measure(model: Path, corpus: Manifest, names: Sequence[str]) -> dict[str, float]:
     """Means over the test recordings: nats per sample, and figures of the resynthesis from the recording's mel.
 
+    Among these are the bits per sample that the model needs for the resynthesis, once it is 16-bit audio.
+
     PESQ and log-mel distance, which are cheap and differ with the noise, are means over several seeds; with PESQ comes
     its standard error over these draws.
     """
@@ -106,6 +108,8 @@ def measure(model: Path, corpus: Manifest, names: Sequence[str]) -> dict[str, fl
                 audio, synthesis, rate, metrics=names if seed == 0 else QUICK_FIGURES
             ).items():
                 draws.setdefault(name, []).append(value)
+            if seed == 0:
+                draws["own_bits"] = [float(vocoder.bits_per_sample(synthesis))]
         for name, values in draws.items():
             found.setdefault(name, []).append(np.mean(values))
         found.setdefault("pesq_variance", []).append(np.var(draws["pesq"], ddof=1) / SEEDS)
@@ -125,7 +129,7 @@ def make_row(system: str, speaker: Path, minutes: float | None, args: argparse.N
     part, length = part_of(corpus, minutes)
     model, run = base, {}
     if system != "base":
-        out = args.out / args.base_id[:8] / f"{part.folder.name}-{system}"
+        out = args.out / args.base_id[:8] / "-".join([part.folder.name, system, *args.set])
         wall, cpu = time.monotonic(), time.process_time()
         outcome = train(settings(system, base, part, out, args.set))
         if outcome.model is None:
@@ -143,6 +147,7 @@ def make_row(system: str, speaker: Path, minutes: float | None, args: argparse.N
         "minutes": round(length, 2),
         "base": args.base_id,
         "base_steps": facts["metadata"].get("steps"),
+        **({"set": args.set} if args.set and system != "base" else {}),
         **run,
         **measure(model, corpus, names),
         "test_clips": TEST,
@@ -153,7 +158,7 @@ def make_row(system: str, speaker: Path, minutes: float | None, args: argparse.N
 
 
 def key_of(row: dict[str, Any]) -> tuple[Any, ...]:
-    return row["speaker"], row["system"], row["part"], row["base"]
+    return row["speaker"], row["system"], row["part"], row["base"], tuple(row.get("set", ()))
 
 
 def main() -> None:
@@ -180,7 +185,8 @@ def main() -> None:
     todo: list[tuple[str, str, float | None]] = [(s, who, None) for s in args.systems for who in args.speakers]
     todo += [("fine-tuned", who, minutes) for who in args.curve_of for minutes in args.minutes]
     for system, speaker, minutes in todo:
-        if (speaker, system, "all" if minutes is None else minutes, args.base_id) in done:
+        chosen = tuple(args.set) if system != "base" else ()
+        if (speaker, system, "all" if minutes is None else minutes, args.base_id, chosen) in done:
             continue
         row = make_row(system, args.data / speaker, minutes, args)
         with open(args.rows, "a", encoding="utf-8") as file:
