@@ -60,7 +60,7 @@ def bits_per_sample(nats: Tensor | float) -> Tensor | float:
 def waveglow_loss(z: Tensor, log_det: Tensor, sigma: float = 1.0) -> Tensor:
     """WaveGlow's training loss: negative log-likelihood per sample without its constants, a scalar.
 
-    Source: WaveGlow (arXiv:1811.00002), equation 8.
+    Source: the final likelihood of WaveGlow (arXiv:1811.00002), averaged as in NVIDIA's code.
     """
     return (z.square().sum() / (2 * sigma**2) - log_det.sum()) / z.numel()
 

@@ -19,7 +19,7 @@ FREQUENCY = 3.0
 class Sine(nn.Module):
     """`sin(b x) / b`: a smooth velocity that turns often, which takes many monotone units to make.
 
-    Source: SIREN (arXiv:2006.09661), whose b is 30.
+    Source: SIREN (arXiv:2006.09661), whose b is 30, and not divided by.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ N_LEVELS = 17
 N_CLASSES = 10
 N_TRAIN = 1500
 MARGIN = 0.05
-"""The logit sees pixels from half of this to one minus half of this."""
+"""The interval that the sigmoid covers is so much longer than that of pixels, half of it at either end."""
 
 
 def load(seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -39,7 +39,10 @@ def levels(x: Tensor) -> Tensor:
 
 
 def pixels() -> Transform:
-    """From unbounded numbers to pixels between 0 and 1; the logit of RealNVP (arXiv:1605.08803), section 4.1."""
+    """From unbounded numbers to pixels between 0 and 1.
+
+    Source: the logit of RealNVP (arXiv:1605.08803), section 4.1, which keeps away from 0 alone.
+    """
     return ComposeTransform([SigmoidTransform(), AffineTransform(-MARGIN / 2, 1 + MARGIN)])
 
 

@@ -13,7 +13,8 @@ and last for 1200 steps at least (shorter ones have hardly left their warm-up),
 
     nats = E - a (N / 1e6)^-alpha - b (S / 1e3)^-beta
 
-(Hoffmann et al., arXiv:2203.15556, eq. 2, for nats that grow) and tells how far it moves when a run is left out.
+(the parametric loss of Hoffmann et al., arXiv:2203.15556, for nats that grow) and tells how far it moves when a run is
+left out.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ class ActNorm(Bijection):
     channel, or with values that are not finite, leaves all as it is. A scale may turn negative; its logarithm is taken
     of the absolute value.
 
-    Source: Glow (arXiv:1807.03039), section 3.1.
+    Source: Glow (arXiv:1807.03039), section 3.1, which shifts after it scales; the order here is that of FloWaveNet's
+    code.
 
     Args:
         n_channels: Channels of the data.

@@ -19,7 +19,7 @@ class MaskedAutoregressive(Bijection):
 
     Forward is one pass. The inverse is exact but sequential: as many passes as there are numbers, in order.
 
-    Source: MAF (arXiv:1705.07057), section 3.1.
+    Source: autoregressive models as flows, as in MAF (arXiv:1705.07057).
 
     Args:
         conditioner: A `MADE`, or what behaves like one: maps `(B, D)` to `(B, D, P)`, and has the `order`.
@@ -59,7 +59,7 @@ class MAF(Chain):
 
     Fast to score, sequential to sample.
 
-    Source: MAF (arXiv:1705.07057).
+    Source: MAF (arXiv:1705.07057), without batch normalisation between the autoregressions.
 
     Args:
         n_features: Numbers in a vector.

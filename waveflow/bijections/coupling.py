@@ -72,7 +72,7 @@ class AffineCoupling(Coupling):
 
         z_a = x_a,    z_b = exp(log_s) * x_b + t,    (t, log_s) = conditioner(x_a, context)
 
-    Source: RealNVP (arXiv:1605.08803); channel order as WaveGlow (arXiv:1811.00002).
+    Source: RealNVP (arXiv:1605.08803); channel order as NVIDIA's code of WaveGlow (arXiv:1811.00002).
 
     Args:
         conditioner: Gives t, then log_s, stacked as channels: as many channels out as the coupling has.
@@ -105,7 +105,7 @@ class NormalizingCoupling(AffineCoupling):
 
         z_a = x_a,    z_b = exp(-log_s) * (x_b - t),    (t, log_s) = conditioner(x_a, context)
 
-    Source: FloWaveNet (arXiv:1811.02155), equation 4. So it is an `AffineCoupling` the other way round.
+    Source: the coupling of FloWaveNet (arXiv:1811.02155). So it is an `AffineCoupling` the other way round.
     """
 
     def transform(self, x_b: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:

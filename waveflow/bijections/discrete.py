@@ -18,7 +18,7 @@ class DiscreteAutoregressive(Bijection):
     Symbols are one-hot vectors, so that the sum is a circular convolution, and gradients pass: forward the shift is
     exactly one-hot, backward it is the softmax of its logits (straight-through). They are biased, as the paper's are.
 
-    Source: discrete flows (arXiv:1905.10347), section 4.2, shifts only.
+    Source: discrete flows (arXiv:1905.10347), the autoregressive kind, shifts only.
 
     Args:
         conditioner: A `MADE` with K parameters for each of the D symbols, and `n_inputs=K`.

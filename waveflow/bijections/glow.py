@@ -43,7 +43,7 @@ class Squeeze2d(Bijection):
 class GlowStep(Chain):
     """Normalise the channels, mix them, then let one half tell the scale and shift of the other.
 
-    Source: Glow (arXiv:1807.03039), table 1.
+    Source: Glow (arXiv:1807.03039), table 1, with the other half passing.
 
     Args:
         n_channels: Channels of the data, even.
@@ -64,7 +64,7 @@ class Glow(Chain):
 
     The latent has the image's shape: what left at a scale lies, unsqueezed, in that scale's first channels.
 
-    Source: Glow (arXiv:1807.03039), figure 2b.
+    Source: Glow (arXiv:1807.03039), figure 2b; log-scales are bounded by 3 here.
 
     Args:
         n_channels: Channels of the image, C.

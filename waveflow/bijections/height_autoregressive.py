@@ -19,7 +19,7 @@ class HeightAutoregressive(Bijection):
     Forward is one pass of the conditioner; the inverse goes row by row, each told by the rows before, of which the
     conditioner remembers what it needs. Each row of the context belongs to a row of the data.
 
-    Source: WaveFlow (arXiv:1912.01219), equations 6 to 8.
+    Source: WaveFlow (arXiv:1912.01219); the first row passes as in the code of PaddlePaddle's Parakeet.
 
     Args:
         conditioner: Maps rows `(B, 1, H - 1, L)` to t and log_s as channels, `(B, 2, H - 1, L)`, causal over rows;

@@ -61,7 +61,7 @@ class InvertibleConv1x1LU(InvertibleConv1x1):
     P is a fixed permutation, L unit lower triangular, U strictly upper triangular; the signs of s are fixed and
     `log |s|` is learned.
 
-    Source: Glow (arXiv:1807.03039), equations 10 and 11.
+    Source: Glow (arXiv:1807.03039), the LU decomposition of section 3.2, where s itself is learned.
     """
 
     def __init__(self, n_channels: int) -> None:

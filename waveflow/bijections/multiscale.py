@@ -38,7 +38,7 @@ class MultiScale(Bijection):
     Each block sees them regrouped at its own rate, channel `c * factor + i` being channel `c` of the `i`-th of the
     vectors that became one. Latent channels are put where the data channels they came of were.
 
-    Source: multi-scale architecture of RealNVP (arXiv:1605.08803), with the learned prior of Glow
+    Source: multi-scale architecture of RealNVP (arXiv:1605.08803), with the learned prior of OpenAI's code of Glow
     (arXiv:1807.03039); over time as in FloWaveNet (arXiv:1811.02155).
 
     Args:

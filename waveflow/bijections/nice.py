@@ -11,7 +11,7 @@ from waveflow.nn.mlp import MLP
 class NICE(Chain):
     """Additive couplings that change one half and the other by turns, then a scale and shift per number.
 
-    Source: NICE (arXiv:1410.8516).
+    Source: NICE (arXiv:1410.8516), which halves by odd and even places, and only scales at the end.
 
     Args:
         n_features: Numbers in a vector, even.

@@ -28,7 +28,8 @@ class Planar(Bijection):
     The inverse solves the increasing equation `w . z = a + w . u tanh(a + b)` for the number `a = w . x`, to 1e-10 of
     its size in float64 and 1e-5 in float32, with first and second derivatives; `x = z - u tanh(a + b)`.
 
-    Source: Rezende and Mohamed (arXiv:1505.05770), section 4.1 and appendix A.1.
+    Source: Rezende and Mohamed (arXiv:1505.05770), section 4.1 and appendix A.1, where the map goes from noise to
+    sample and `w . u = softplus(f) - 1`.
 
     Args:
         n_features: Numbers in a vector, D.

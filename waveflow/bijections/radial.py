@@ -24,7 +24,8 @@ class Radial(Bijection):
     `beta = alpha (softplus(.) - 1)`, up to a margin. The distance of z solves a quadratic equation, so that the
     inverse is a formula: `r = (q + sqrt(q^2 + 4 alpha r_z)) / 2`, `q = r_z - alpha - beta`.
 
-    Source: Rezende and Mohamed (arXiv:1505.05770), section 4.1 and appendix A.2.
+    Source: Rezende and Mohamed (arXiv:1505.05770), section 4.1 and appendix A.2, where the map goes from noise to
+    sample and `beta = softplus(.) - alpha`.
 
     Args:
         n_features: Numbers in a vector, D.

@@ -106,9 +106,11 @@ class RealNVP(Chain):
 class ImageRealNVP(Chain):
     """The multi-scale flow for images: checkerboard couplings, a squeeze, channel couplings, a split.
 
-    ActNorm stands where the paper has batch normalisation. The latent has the image's shape.
+    The latent has the image's shape.
 
-    Source: RealNVP (arXiv:1605.08803), sections 3.6 and 3.7.
+    Source: RealNVP (arXiv:1605.08803), sections 3.6 and 3.7. ActNorm stands where the paper has batch normalisation,
+    Glow's small networks where it has residual ones, and the last scale is like the others, where the paper has four
+    checkerboard couplings alone.
 
     Args:
         shape: Channels, height and width; the sides divide by 2 to the power of n_scales.

@@ -31,7 +31,7 @@ class Residual(Bijection):
     float64 and 1e-5 in float32, or to `5e-7 L / (1 - L)` where the bound L makes that more, and differentiates by the
     implicit function theorem.
 
-    Source: i-ResNet (arXiv:1811.00995); residual flows (arXiv:1906.02735), theorem 1.
+    Source: i-ResNet (arXiv:1811.00995); residual flows (arXiv:1906.02735), theorem 1, where v is normal.
 
     Args:
         network: Called as `network(x, context)`; has the attribute `lipschitz`, a bound below 1.

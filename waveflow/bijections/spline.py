@@ -27,7 +27,7 @@ class SplineMap(Elementwise):
     so that the map is smooth across the bounds. Parameters: a width for each bin, a height for each, a derivative for
     each inner knot.
 
-    Source: neural spline flows (arXiv:1906.04032), section 3.1.
+    Source: the monotonic rational-quadratic transforms of neural spline flows (arXiv:1906.04032).
 
     Args:
         n_bins: Bins, K.
@@ -78,7 +78,7 @@ class SplineMap(Elementwise):
 class SplineCoupling(Coupling):
     """Bend half of the channels by splines that the other half decides.
 
-    Source: neural spline flows (arXiv:1906.04032), section 3.2.
+    Source: neural spline flows (arXiv:1906.04032), where splines told nothing bend the other half, too.
 
     Args:
         conditioner: Gives `3 n_bins - 1` times the channels it changes, a parameter's channels together.
@@ -101,7 +101,7 @@ class SplineCoupling(Coupling):
 class NSF(Chain):
     """Splines of each number, told the numbers before it, or every other number.
 
-    Source: neural spline flows (arXiv:1906.04032).
+    Source: neural spline flows (arXiv:1906.04032), without linear maps between the splines.
 
     Args:
         n_features: Numbers in a vector.

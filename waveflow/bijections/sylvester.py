@@ -29,7 +29,8 @@ class Sylvester(Bijection):
     The inverse goes from the last direction to the first, each one an increasing equation for one number, solved to
     1e-10 of its size in float64 and 1e-5 in float32, with first and second derivatives.
 
-    Source: Sylvester normalizing flows (arXiv:1803.05649), theorem 2 and the Householder variant.
+    Source: Sylvester normalizing flows (arXiv:1803.05649). Its Householder variant has a square Q; here the first M
+    columns are taken, for a bottleneck as in its orthogonal variant.
 
     Args:
         n_features: Numbers in a vector, D.

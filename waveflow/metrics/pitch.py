@@ -41,7 +41,7 @@ class Pitch:
 def track_pitch(audio: Tensor, sample_rate: int) -> Pitch:
     """Track pitch and periodicity.
 
-    At 16 kHz, every 10 ms, from 50 to 550 Hz, as CARGAN does (arXiv:2110.10139), but without its neural
+    At 16 kHz, from 50 to 550 Hz, as CARGAN does (arXiv:2110.10139), but every 10 ms and without its neural
     tracker:
 
     - F0 and the decision voiced or unvoiced are those of pYIN (Mauch and Dixon 2014; librosa's), F0 refined

@@ -52,7 +52,7 @@ def spectral_convergence(reference: Tensor, synthesis: Tensor) -> Tensor:
 
         || X - Y ||_F / || X ||_F
 
-    Source: Fast spectrogram inversion (arXiv:1808.06719), equation 2.
+    Source: Fast spectrogram inversion (arXiv:1808.06719).
 
     Args:
         reference: Magnitudes X, shape `(..., K, F)`.

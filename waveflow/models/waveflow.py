@@ -99,7 +99,7 @@ class WaveFlow(MelFlow):
 def row_permutations(kind: str, n_flows: int, height: int) -> list[list[int]]:
     """For each step, the order in which the rows leave it.
 
-    Source: WaveFlow (arXiv:1912.01219), section 3.3, (a) `reverse` and (b) `bipartite`.
+    Source: the permutations of height in WaveFlow (arXiv:1912.01219), as in the code of PaddlePaddle's Parakeet.
 
     Args:
         kind: `reverse` (all rows in every step) or `bipartite` (all rows in the first half of the steps, then each half

@@ -15,7 +15,7 @@ from waveflow.nn import MelUpsample, WaveNet
 
 @dataclass
 class WaveGlowConfig:
-    """The paper's model unless told otherwise.
+    """NVIDIA's published model unless told otherwise; the paper's WaveNets have 512 residual and 256 skip channels.
 
     Attributes:
         mel: The mel contract.

@@ -33,7 +33,7 @@ PRIOR_LAYERS = 2
 
 @dataclass
 class WaveNODEConfig:
-    """The paper's model unless told otherwise.
+    """The paper's model unless told otherwise, but for synthesis in steps of one size.
 
     Attributes:
         mel: The mel contract.
@@ -80,8 +80,8 @@ class WaveNODE(MelFlow):
     Trains by likelihood like any flow, through the solver; or by `flow_matching_loss`, without solving anything, after
     which likelihoods are to be had all the same.
 
-    Source: WaveNODE (arXiv:2006.04598). The context is not halved with the channels, and time enters by a small
-    network rather than a linear map.
+    Source: WaveNODE (arXiv:2006.04598) and its authors' code. The context is not halved with the channels, time enters
+    by a small network rather than a linear map, and the prior is as wide as the velocities, its dilations doubling.
 
     Raises:
         ValueError: The hop is no multiple of the group that the factors make; a fixed solver without its steps.

@@ -14,7 +14,7 @@ class ConvNet(nn.Module):
 
     The last starts at zero, so that a fresh coupling is the identity.
 
-    Source: Glow (arXiv:1807.03039), section 4.
+    Source: the network in the couplings of Glow (arXiv:1807.03039), which is 512 channels wide there.
 
     Args:
         in_channels: Channels of the input.

@@ -19,7 +19,8 @@ class LowRank(nn.Module):
 
     `up` starts at zero, so that a fresh update changes nothing.
 
-    Source: LoRA (arXiv:2106.09685), for convolutions with their taps beside their inputs.
+    Source: LoRA (arXiv:2106.09685), without its factor `alpha / rank`; for convolutions with their taps beside their
+    inputs.
 
     Args:
         up: `(rows, rank)`.

@@ -35,7 +35,7 @@ class MADE(nn.Module):
     Each hidden unit has a degree k and sees the first k numbers of the order; it reaches units of no smaller degree,
     and the outputs for numbers with at least k before them. One pass gives the parameters of all.
 
-    Source: MADE (arXiv:1502.03509).
+    Source: MADE (arXiv:1502.03509), with degrees taken in turn where the paper draws them.
 
     Args:
         n_features: Numbers in the vector, D.

@@ -122,7 +122,7 @@ class SeparableWaveNet(nn.Module):
 
     `end` starts at zero, so that a fresh coupling is the identity.
 
-    Source: SqueezeWave (arXiv:2001.05685), section 3.
+    Source: SqueezeWave (arXiv:2001.05685); the normalisation stands where its authors' code has it.
 
     Args:
         in_channels: Channels of the input.

@@ -15,7 +15,7 @@ class MelUpsample(nn.Module):
     Frame `f` reaches samples `f * hop` to `f * hop + kernel_size - 1`; what the last frames spill past `F * hop`
     samples is cut off. The samples of a group are then stacked as channels, sample index fastest.
 
-    Source: WaveGlow (arXiv:1811.00002); there the kernel is 1024 and the hop 256, here they are free.
+    Source: NVIDIA's code of WaveGlow (arXiv:1811.00002); there the kernel is 1024 and the hop 256, here they are free.
 
     Args:
         n_mels: Mel bands.

@@ -22,7 +22,7 @@ class WaveNet2D(nn.Module):
 
     `end` starts at zero, so that a fresh flow is the identity.
 
-    Source: WaveFlow (arXiv:1912.01219), section 3.2.
+    Source: the dilated two-dimensional convolutions of WaveFlow (arXiv:1912.01219).
 
     Args:
         in_channels: Channels of the input.

@@ -4,8 +4,8 @@ Numba compiles these once a machine. They take float32, or bfloat16 as the uint1
 in float32, and let other threads run.
 
 Convolutions of three taps are done four outputs at a time, as the products of two polynomials by their values at six
-points (Toom and Cook; Winograd, arXiv:1509.09308): six matrix products instead of twelve. A tile of dilation `d` is
-the rows `t, t + d, t + 2d, t + 3d`; tile `u` starts at row `u // d * 4d + u % d`.
+points (Toom and Cook; Winograd; for networks Lavin and Gray, arXiv:1509.09308): six matrix products instead of twelve.
+A tile of dilation `d` is the rows `t, t + d, t + 2d, t + 3d`; tile `u` starts at row `u // d * 4d + u % d`.
 """
 
 from __future__ import annotations
