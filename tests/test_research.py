@@ -1,6 +1,7 @@
 """The research bench: discriminators learn, a row can be rerun."""
 
 import json
+import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -124,6 +125,12 @@ def test_a_run_of_the_scaling_leaves_a_row(tmp_path, monkeypatch):
     assert (row["run"], row["steps"], row["data_minutes"], row["parameters"]) == ("16x2x0.1", 2, 0.1, 490688)
     assert row["nats"] < 0
     assert row["nats_trained"] < 0
+
+
+def test_a_run_of_the_scaling_begins_as_the_script_says_it_is_called(tmp_path):
+    command = [sys.executable, SCRIPTS / "research" / "scaling.py", "train", "8x1", "--data", tmp_path]
+    done = subprocess.run([*command, "--runs", tmp_path], capture_output=True, text=True)
+    assert done.stderr.startswith("no clip of ")
 
 
 def test_clips_are_cut_to_the_minutes_asked_for_and_never_held_out_ones():

@@ -21,11 +21,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 ROWS = Path(__file__).parents[2] / "benchmarks" / "research_lapglow_scaling.jsonl"
 GOAL = 5.0
