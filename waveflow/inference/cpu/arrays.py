@@ -27,7 +27,7 @@ class Arrays(NamedTuple):
     Attributes:
         flow, steps, layers: Records of `FLOW`, `STEP` and `LAYER`.
         tail: Nothing, or the record of `TAIL`.
-        weights: Operands, as `cpu_products.pack` lays them out, flat.
+        weights: Operands, as `waveflow.inference.cpu.products.pack` lays them out, flat.
         floats: float32 weights and biases, flat; begins with zeros.
         spoken: Operands, `(F + ROWS, K)`, flat.
         features: The same in float32 and not centred, for the tail.

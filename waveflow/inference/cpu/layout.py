@@ -31,7 +31,7 @@ class CpuLayout:
     Attributes:
         weights: Operands.
         floats: float32; zeros come first.
-        steps, layers, tail: Records of `cpu_arrays`; `tail` is empty where the last latent is the audio.
+        steps, layers, tail: Records of `STEP`, `LAYER` and `TAIL`; `tail` is empty where the last latent is the audio.
         channels: C, filled up.
         features: K, filled up to a pair.
         seen: Columns of what a narrow first layer sees, 1 where none is.

@@ -23,7 +23,7 @@ class PackedLayer:
 
     Attributes:
         dilation: Positions between taps.
-        taps: At the points of `cpu_kernels`, `(6, C, 2C)`; of as many rows as `latent_width` where the layer sees x_a.
+        taps: At the `POINTS`, `(6, C, 2C)`; of as many rows as `latent_width` where the layer sees x_a.
         told: What a frame's features say at each of its positions, `(K, P * 2C)`.
         bias: float32 `(P, 2C)`.
         after: The residual connection and the layer's share of the output, `(C, C + N)`; `(C, N)` in the last.

@@ -28,7 +28,7 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Tiles:
-    """R consecutive tiles and where what is made of them lies; letters as in `cpu_kernels`.
+    """R consecutive tiles and where what is made of them lies; letters as in `waveflow.inference.cpu.kernels`.
 
     Attributes:
         first: The first tile's number.

@@ -1,7 +1,7 @@
 """The inverse of a WaveNet flow on a CPU as one compiled function, which each of several threads runs on its share.
 
 Between two layers the threads meet at a barrier; nothing else is shared in turns, and Python is not seen. Rows are
-positions of the flow; convolutions are done by tiles of four rows as in `cpu_kernels`.
+positions of the flow; convolutions are done by tiles of four rows as in `waveflow.inference.cpu.kernels`.
 """
 
 # Numba infers the types of what it compiles.
@@ -25,7 +25,7 @@ def invert(worker, n_workers, barrier, x):
     """One thread's share of a flow's inverse, from the latents to the last latent, or to frames of audio.
 
     barrier: int64 `(1,)`, 0 before the first thread comes.
-    x: `cpu_arrays.Arrays`.
+    x: `waveflow.inference.cpu.arrays.Arrays`.
     """
     f, steps, latents = x.flow[0], x.steps, x.latents
     begin, end = shares((f.n_rows + ROWS - 1) // ROWS, worker, n_workers)
