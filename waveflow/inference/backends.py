@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from waveflow.decibels import signal_to_error
-from waveflow.inference.deferred import Deferred
+from waveflow.inference.deferred import Deferred, Inverse
 from waveflow.inference.folding import foldable, require_foldable
 from waveflow.inference.fuse import fuse
 from waveflow.inference.packed import pack
@@ -20,7 +19,6 @@ from waveflow.ops import recorded, unavailable
 from waveflow.ops.processor import bfloat16_products
 
 BACKENDS = ("auto", "reference", "compile", "triton", "cuda", "onednn")
-Inverse = Callable[[Tensor, MelContext], Tensor]
 
 # In decibels of signal to error, as `parity` has them: less is a wrong kernel, not rounding.
 PARITY = {torch.float32: 60.0, torch.float16: 30.0, torch.bfloat16: 25.0}
