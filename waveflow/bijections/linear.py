@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from waveflow.bijections.base import Bijection, count_positions, full_precision
+from waveflow.bijections.base import Bijection, count_positions, full_precision, widened
 from waveflow.nn.context import Context
 
 
@@ -32,8 +32,7 @@ class InvertibleConv1x1(Bijection):
 
     def log_abs_det(self) -> Tensor:
         """log |det W|, a scalar, nats, in float32 or better."""
-        weight = self.matrix()
-        return torch.linalg.slogdet(weight.to(torch.promote_types(weight.dtype, torch.float32))).logabsdet
+        return torch.linalg.slogdet(widened(self.matrix())).logabsdet
 
     def inverse_matrix(self) -> Tensor:
         """The inverse of W, computed in float64, in W's dtype."""
@@ -81,7 +80,7 @@ class InvertibleConv1x1LU(InvertibleConv1x1):
         return self.permutation @ (self.lower.tril(-1) + eye) @ upper
 
     def log_abs_det(self) -> Tensor:
-        return self.log_abs_s.to(torch.promote_types(self.log_abs_s.dtype, torch.float32)).sum()
+        return widened(self.log_abs_s).sum()
 
 
 class FixedLinear(Bijection):
