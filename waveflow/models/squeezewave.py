@@ -10,6 +10,7 @@ from waveflow.audio.mel import MelConfig
 from waveflow.bijections import AffineCoupling, Chain, EarlyOutputs, InvertibleConv1x1, Squeeze
 from waveflow.models.base import MelFlow
 from waveflow.models.waveglow import early_sizes
+from waveflow.nn.grouping import require_groups
 from waveflow.nn.separable import SeparableWaveNet
 
 
@@ -58,11 +59,7 @@ class SqueezeWave(MelFlow):
         self.config = config = config or SqueezeWaveConfig()
         self.n_group = config.n_group
         mel = config.mel
-        if mel.hop_length % config.n_group:
-            raise ValueError(
-                f"hop_length={mel.hop_length} is no multiple of n_group={config.n_group}; "
-                "choose an n_group that divides it"
-            )
+        require_groups(mel.hop_length, config.n_group)
         steps, n_left, early = [], config.n_group, early_sizes(config)
         for n_early in early:
             n_left -= n_early

@@ -19,3 +19,15 @@ def ungroup_samples(features: Tensor, n_group: int) -> Tensor:
     """Undo `group_samples`: `(B, C * n_group, L)` to `(B, C, L * n_group)`."""
     batch, channels, length = features.shape
     return features.view(batch, channels // n_group, n_group, length).transpose(2, 3).flatten(2)
+
+
+def require_groups(hop_length: int, n_group: int) -> None:
+    """Refuse a mel whose frames begin within groups of samples.
+
+    Raises:
+        ValueError: A hop is no whole number of groups.
+    """
+    if hop_length % n_group:
+        raise ValueError(
+            f"hop_length={hop_length} is no multiple of n_group={n_group}; choose an n_group that divides it"
+        )

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from waveflow.nn.grouping import group_samples
+from waveflow.nn.grouping import group_samples, require_groups
 
 
 class MelUpsample(nn.Module):
@@ -34,10 +34,7 @@ class MelUpsample(nn.Module):
             raise ValueError(
                 f"kernel_size={kernel_size} is shorter than hop_length={hop_length}: samples would go untold"
             )
-        if hop_length % n_group:
-            raise ValueError(
-                f"hop_length={hop_length} is no multiple of n_group={n_group}; choose an n_group that divides it"
-            )
+        require_groups(hop_length, n_group)
         self.hop_length, self.n_group = hop_length, n_group
         self.conv = nn.ConvTranspose1d(n_mels, n_mels, kernel_size, stride=hop_length)
 

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm as weight_normed
 
+from waveflow.nn.grouping import require_groups
+
 SLOPE = 0.4
 
 
@@ -69,8 +71,5 @@ def check_factors(factors: Sequence[int] | None, hop_length: int, n_group: int) 
             f"upsample_factors={factors} multiply to {math.prod(factors)}, expected hop_length={hop_length}; "
             f"give factors of it, such as {two_factors(hop_length)}"
         )
-    if hop_length % n_group:
-        raise ValueError(
-            f"hop_length={hop_length} is no multiple of n_group={n_group}; choose an n_group that divides it"
-        )
+    require_groups(hop_length, n_group)
     return factors
