@@ -11,6 +11,7 @@ from waveflow.audio.mel import MelConfig
 from waveflow.bijections import AffineCoupling, Chain, ConditionalScale, InvertibleConv1x1, LappedSqueeze
 from waveflow.models.base import MelFlow
 from waveflow.nn import FrameEncoder, WaveNet, stack_neighbours
+from waveflow.nn.layers import zeroed
 
 
 @dataclass
@@ -65,10 +66,7 @@ class LapGlow(MelFlow):
         if config.n_encoded:
             self.encoder = mel_encoder(config.mel, config.n_encoded, config.n_encoder_blocks)
             n_features = config.n_encoded
-        to_gain = nn.Conv1d(n_features, n_bands, 1)
-        nn.init.zeros_(to_gain.weight)
-        nn.init.zeros_(to_gain.bias)
-        steps = [LappedSqueeze(n_bands, config.window), ConditionalScale(to_gain)]
+        steps = [LappedSqueeze(n_bands, config.window), ConditionalScale(zeroed(nn.Conv1d(n_features, n_bands, 1)))]
         order = torch.arange(n_bands)
         for number in range(config.n_flows):
             following = split_order(n_bands, number)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from waveflow.nn.context import Context, as_context
+from waveflow.nn.layers import zeroed
 from waveflow.nn.mlp import required
 
 
@@ -28,9 +29,7 @@ class ConvNet(nn.Module):
         self.start = nn.Conv2d(in_channels, n_channels, 3, padding=1)
         self.context = nn.Linear(context_channels, n_channels, bias=False) if context_channels else None
         self.middle = nn.Conv2d(n_channels, n_channels, 1)
-        self.end = nn.Conv2d(n_channels, out_channels, 3, padding=1)
-        nn.init.zeros_(self.end.weight)
-        nn.init.zeros_(self.end.bias)
+        self.end = zeroed(nn.Conv2d(n_channels, out_channels, 3, padding=1))
 
     def forward(self, x: Tensor, context: Tensor | Context | None = None) -> Tensor:
         """Map `(B, in_channels, H, W)`, told features `(B, context_channels)`, to `(B, out_channels, H, W)`.

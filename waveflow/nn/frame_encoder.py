@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from waveflow.nn.layers import zeroed
+
 TOLD_SCALE = 4.0
 """An optimizer's steps are of one size for all weights: couplings that are told features of unit size, smaller than
 log-mels are, would follow the mel too slowly."""
@@ -45,10 +47,7 @@ class FrameEncoder(nn.Module):
         self.start = nn.Linear(in_channels, n_channels)
         self.norm = nn.ModuleList(nn.LayerNorm(n_channels) for _ in range(n_blocks))
         self.widen = nn.ModuleList(nn.Linear(n_channels, 2 * n_channels) for _ in range(n_blocks))
-        self.narrow = nn.ModuleList(nn.Linear(2 * n_channels, n_channels) for _ in range(n_blocks))
-        for narrow in self.narrow:
-            nn.init.zeros_(narrow.weight)
-            nn.init.zeros_(narrow.bias)
+        self.narrow = nn.ModuleList(zeroed(nn.Linear(2 * n_channels, n_channels)) for _ in range(n_blocks))
 
     @property
     def n_products(self) -> int:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from waveflow.nn.context import Context, as_context
+from waveflow.nn.layers import zeroed
 from waveflow.nn.mlp import required
 
 
@@ -85,9 +86,9 @@ class MADE(nn.Module):
         seen = torch.cat([before, torch.ones(n_channels, context_channels) > 0], dim=1)
         masks = [seen, *(degree[:, None] >= degree[None] for _ in range(n_layers - 1))]
         masks.append((rank[:, None] >= degree[None]).repeat_interleave(n_parameters, dim=0))
-        self.layers = nn.ModuleList(MaskedLinear(mask) for mask in masks)
-        nn.init.zeros_(self.layers[-1].weight)
-        nn.init.zeros_(self.layers[-1].bias)
+        layers = [MaskedLinear(mask) for mask in masks]
+        zeroed(layers[-1])
+        self.layers = nn.ModuleList(layers)
         self.activation = activation()
 
     def forward(self, x: Tensor, context: Tensor | Context | None = None) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from waveflow.nn.context import Context, as_context
+from waveflow.nn.layers import zeroed
 
 
 class MLP(nn.Module):
@@ -42,7 +43,7 @@ class MLP(nn.Module):
         self.start = nn.Linear(in_channels, n_channels)
         self.context = nn.Linear(context_channels, n_channels, bias=False) if context_channels else None
         self.hidden = nn.ModuleList(nn.Linear(n_channels, n_channels) for _ in range(n_layers - 1))
-        self.end = zero_linear(n_channels, out_channels)
+        self.end = zeroed(nn.Linear(n_channels, out_channels))
         self.activation = activation()
 
     def forward(self, x: Tensor, context: Tensor | Context | None = None) -> Tensor:
@@ -94,14 +95,6 @@ class ContextParameter(nn.Module):
             return self.value[None]
         features = required(as_context(context).features, self.told.start.in_features)
         return self.value + self.told(features).view(-1, *self.value.shape)
-
-
-def zero_linear(in_channels: int, out_channels: int) -> nn.Linear:
-    """A linear layer that gives zero until it is trained."""
-    linear = nn.Linear(in_channels, out_channels)
-    nn.init.zeros_(linear.weight)
-    nn.init.zeros_(linear.bias)
-    return linear
 
 
 def required(features: Tensor | None, n_channels: int) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm as weight_normed
 
 from waveflow.nn.context import Context, as_context
+from waveflow.nn.layers import require_odd, zeroed
 
 
 class ScaledWaveNet(nn.Module):
@@ -46,8 +47,7 @@ class ScaledWaveNet(nn.Module):
         kernel_size: int = 3,
     ) -> None:
         super().__init__()
-        if kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size is {kernel_size}, it must be odd: both sides see the same length")
+        require_odd(kernel_size)
         self.n_channels, self.n_layers, self.kernel_size = n_channels, n_layers, kernel_size
         self.start = weight_normed(nn.Conv1d(in_channels, n_channels, kernel_size, padding=kernel_size // 2))
         self.context = weight_normed(nn.Conv1d(context_channels, 2 * n_channels * n_layers, 1))
@@ -59,9 +59,7 @@ class ScaledWaveNet(nn.Module):
             width = 2 * n_channels if i < n_layers - 1 else n_channels
             self.res_skip.append(weight_normed(nn.Conv1d(n_channels, width, 1)))
         self.middle = weight_normed(nn.Conv1d(n_channels, n_channels, 1))
-        self.end = nn.Conv1d(n_channels, out_channels, 1)
-        nn.init.zeros_(self.end.weight)
-        nn.init.zeros_(self.end.bias)
+        self.end = zeroed(nn.Conv1d(n_channels, out_channels, 1))
         self.gain = nn.Parameter(torch.zeros(out_channels, 1))
 
     @property

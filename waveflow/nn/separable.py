@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm as weight_normed
 
 from waveflow.nn.context import Context, as_context
+from waveflow.nn.layers import require_odd, zeroed
 
 
 class MaskedBatchNorm(nn.BatchNorm1d):
@@ -151,8 +152,7 @@ class SeparableWaveNet(nn.Module):
         batch_norm: bool = True,
     ) -> None:
         super().__init__()
-        if kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size is {kernel_size}, it must be odd: both sides see the same length")
+        require_odd(kernel_size)
         self.n_layers, self.kernel_size, self.repeat = n_layers, kernel_size, repeat
         self.start = weight_normed(nn.Conv1d(in_channels, n_channels, 1))
         self.context = weight_normed(nn.Conv1d(context_channels, 2 * n_channels * n_layers, 1))
@@ -160,9 +160,7 @@ class SeparableWaveNet(nn.Module):
         for _ in range(n_layers):
             self.separable.append(SeparableConv(n_channels, 2 * n_channels, kernel_size, batch_norm=batch_norm))
             self.residual.append(weight_normed(nn.Conv1d(n_channels, n_channels, 1)))
-        self.end = nn.Conv1d(n_channels, out_channels, 1)
-        nn.init.zeros_(self.end.weight)
-        nn.init.zeros_(self.end.bias)
+        self.end = zeroed(nn.Conv1d(n_channels, out_channels, 1))
 
     @property
     def receptive_field(self) -> int:

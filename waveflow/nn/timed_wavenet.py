@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm as weight_normed
 
 from waveflow.nn.context import Context, as_context
+from waveflow.nn.layers import require_odd, zeroed
 
 TIME_CHANNELS = 64
 
@@ -36,8 +37,7 @@ class TimedWaveNet(nn.Module):
 
     def __init__(self, n_features: int, *, n_channels: int, dilations: Sequence[int], kernel_size: int = 3) -> None:
         super().__init__()
-        if kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size is {kernel_size}, it must be odd: both sides see the same length")
+        require_odd(kernel_size)
         self.n_channels, self.dilations, self.kernel_size = n_channels, tuple(dilations), kernel_size
         self.start = weight_normed(nn.Conv1d(n_features, n_channels, 1))
         self.time = nn.Sequential(
@@ -50,9 +50,7 @@ class TimedWaveNet(nn.Module):
             self.dilated.append(weight_normed(conv))
             width = 2 * n_channels if i < len(self.dilations) - 1 else n_channels
             self.res_skip.append(weight_normed(nn.Conv1d(n_channels, width, 1)))
-        self.end = nn.Conv1d(n_channels, n_features, 1)
-        nn.init.zeros_(self.end.weight)
-        nn.init.zeros_(self.end.bias)
+        self.end = zeroed(nn.Conv1d(n_channels, n_features, 1))
 
     @property
     def context_channels(self) -> int:

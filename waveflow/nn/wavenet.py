@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm as weight_normed
 
 from waveflow.nn.context import Context, as_context
+from waveflow.nn.layers import require_odd, zeroed
 
 
 class WaveNet(nn.Module):
@@ -49,8 +50,7 @@ class WaveNet(nn.Module):
         weight_norm: bool = True,
     ) -> None:
         super().__init__()
-        if kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size is {kernel_size}, it must be odd: both sides see the same length")
+        require_odd(kernel_size)
         self.dilations = tuple(dilations) if dilations is not None else tuple(2**i for i in range(n_layers))
         if len(self.dilations) != n_layers:
             raise ValueError(f"{len(self.dilations)} dilations were given for n_layers={n_layers}")
@@ -66,9 +66,7 @@ class WaveNet(nn.Module):
             self.dilated.append(norm(conv))
             width = 2 * n_channels if i < n_layers - 1 else n_channels
             self.res_skip.append(norm(nn.Conv1d(n_channels, width, 1)))
-        self.end = nn.Conv1d(n_channels, out_channels, 1)
-        nn.init.zeros_(self.end.weight)
-        nn.init.zeros_(self.end.bias)
+        self.end = zeroed(nn.Conv1d(n_channels, out_channels, 1))
 
     @property
     def receptive_field(self) -> int:

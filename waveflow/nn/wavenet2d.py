@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm as weight_normed
 
 from waveflow.nn.context import Context, as_context
+from waveflow.nn.layers import require_odd, zeroed
 
 
 class WaveNet2D(nn.Module):
@@ -51,8 +52,7 @@ class WaveNet2D(nn.Module):
         dilations: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        if kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size is {kernel_size}, it must be odd: both sides see the same length")
+        require_odd(kernel_size)
         self.height_dilations = tuple(height_dilations or [1] * n_layers)
         self.dilations = tuple(dilations or (2**i for i in range(n_layers)))
         if not len(self.dilations) == len(self.height_dilations) == n_layers:
@@ -70,9 +70,7 @@ class WaveNet2D(nn.Module):
             self.dilated.append(weight_normed(conv))
             width = 2 * n_channels if i < n_layers - 1 else n_channels
             self.res_skip.append(weight_normed(nn.Conv2d(n_channels, width, 1)))
-        self.end = nn.Conv2d(n_channels, out_channels, 1)
-        nn.init.zeros_(self.end.weight)
-        nn.init.zeros_(self.end.bias)
+        self.end = zeroed(nn.Conv2d(n_channels, out_channels, 1))
 
     @property
     def receptive_field(self) -> int:
