@@ -26,6 +26,7 @@ from typing import Any
 import setting
 import torch
 
+from waveflow.decibels import signal_to_error
 from waveflow.inference.noise import batch_normal
 from waveflow.inference.packed import pack
 from waveflow.inference.planned import PlannedInverse
@@ -98,11 +99,11 @@ class Job:
 def jobs(dtype: torch.dtype, waveglow: str, lapglow: str) -> Iterator[Job]:
     """What is tuned, what matters most first."""
     sizes = [(16, 862, None), (1, 431, 640), (1, 32, 48)]
-    bands = 32 if lapglow in setting.TINY else 256
-    widths = {"waveglow-tiny": 8, "lapglow-tiny": 16, "lapglow": 192}
+    wide, narrow = (setting.model(name, n_flows=1) for name in (waveglow, lapglow))
+    bands = narrow.n_group
     tried = (
-        ("wavenet_layer", waveglow, WAVEGLOW, {"channels": widths.get(waveglow, 256), "size": dtype.itemsize}),
-        ("wavenet_layer", lapglow, LAPGLOW, {"channels": widths.get(lapglow, 256), "size": dtype.itemsize}),
+        ("wavenet_layer", waveglow, WAVEGLOW, {"channels": wide.config.n_channels, "size": dtype.itemsize}),
+        ("wavenet_layer", lapglow, LAPGLOW, {"channels": narrow.config.n_channels, "size": dtype.itemsize}),
         ("coupling_inverse", lapglow, COUPLINGS, {"channels": bands}),
         ("lapped_inverse", lapglow, LAPPED, {}),
         ("coupling_inverse", waveglow, [NARROW_COUPLINGS], {}),
@@ -202,10 +203,11 @@ class Problem:
             try:
                 # A new inverse: a recorded graph has the configuration of its recording.
                 inverse = PlannedInverse(self.flow, "triton")
-                if not setting.decibels(inverse(self.latent, self.context), self.expected) > 45:
+                if not signal_to_error(inverse(self.latent, self.context), self.expected).item() > 45:
                     return None
                 run = functools.partial(inverse, self.latent, self.context)
-                return statistics.median(setting.clocked(run, self.device, seconds=seconds, least=3 if seconds else 1))
+                least = 3 if seconds else 1
+                return statistics.median(setting.milliseconds(run, self.device, seconds=seconds, least=least))
             except Exception as error:
                 # Too many registers, too much shared memory, a shape that the compiler refuses: try another.
                 print(self.kernel, config, type(error).__name__, str(error).splitlines()[:1])

@@ -32,8 +32,10 @@ from peers import PEERS
 from torch import Tensor
 
 from waveflow.bijections import AffineCoupling
+from waveflow.decibels import signal_to_error
 from waveflow.inference import Vocoder, fuse
 from waveflow.inference.backends import inverse_by
+from waveflow.inference.benchmark.machine import now
 from waveflow.inference.noise import batch_normal
 from waveflow.models import MelContext, MelFlow
 from waveflow.ops import unavailable
@@ -69,7 +71,7 @@ def main() -> None:
                 print("time is up before", *key)
                 continue
             row: dict[str, Any] = dict(zip(("model", "backend", "dtype", "size"), key))
-            row["date"] = setting.now()
+            row["date"] = now()
             try:
                 # No row may take the others with it, whatever a compiler or driver raises here.
                 kind = Peer if name in PEERS else Flow
@@ -155,7 +157,7 @@ class Flow:
         latent = self.model.config.sigma * batch_normal([*range(batch)], 0, n_samples, device=self.device)
         found = self.inverse(latent, MelContext(mel))[:1]
         exact = setting.copy_in_double(self.model).inverse(latent[:1].double(), mel[:1].double())
-        return setting.decibels(found, exact)
+        return signal_to_error(found, exact).item()
 
     def latency(self, mel: Tensor) -> dict[str, float]:
         """Milliseconds of a call to its audio on the CPU, and of a stream's push that gives its first samples."""
@@ -223,7 +225,7 @@ def timed(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     run()
-    times = setting.spread(setting.clocked(run, device, seconds=clock))
+    times = setting.spread(setting.milliseconds(run, device, seconds=clock))
     row: dict[str, Any] = {**times, "x_real_time": 1e3 * seconds / times["median_ms"]}
     if gmac is not None:
         row["tflops"] = 2 * gmac * seconds / times["median_ms"]
@@ -235,7 +237,7 @@ def timed(
 
 def waited(run: Callable[[], object], seconds: float) -> list[float]:
     """Milliseconds by the clock on the wall, of what ends with its result on the CPU."""
-    return setting.clocked(run, torch.device("cpu"), seconds=seconds)
+    return setting.milliseconds(run, torch.device("cpu"), seconds=seconds)
 
 
 if __name__ == "__main__":

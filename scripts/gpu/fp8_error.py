@@ -20,6 +20,7 @@ import setting
 import torch
 from torch import Tensor
 
+from waveflow.decibels import signal_to_error
 from waveflow.inference.noise import batch_normal
 from waveflow.inference.packed import PackedFlow, pack
 from waveflow.inference.planned import PlannedInverse
@@ -43,12 +44,12 @@ def main() -> None:
         with torch.no_grad():
             exact = setting.copy_in_double(model).inverse(latent.double(), mel.double())
             inverse = PlannedInverse(pack(model, torch.float16), "reference")
-            row: dict[str, Any] = {"model": name, "float16": setting.decibels(inverse(latent, mel), exact)}
+            row: dict[str, Any] = {"model": name, "float16": signal_to_error(inverse(latent, mel), exact).item()}
             for what, after in (("float8 gate", False), ("float8", True)):
                 flow = pack(model, torch.float16)
                 round_weights(flow, after=after)
                 with round_inputs(after=after):
-                    row[what] = setting.decibels(PlannedInverse(flow, "reference")(latent, mel), exact)
+                    row[what] = signal_to_error(PlannedInverse(flow, "reference")(latent, mel), exact).item()
         rows.append({k: round(v, 1) if isinstance(v, float) else v for k, v in row.items()})
         print(*(f"{k}: {v}" for k, v in rows[-1].items()), flush=True)
         setting.write("fp8", device, {"seconds": options.seconds, "models": rows}, options.output)

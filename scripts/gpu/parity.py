@@ -29,6 +29,8 @@ from typing import Any
 import setting
 import torch
 
+from waveflow.decibels import signal_to_error
+from waveflow.inference import bundled_models
 from waveflow.inference.noise import batch_normal
 from waveflow.inference.packed import pack
 from waveflow.inference.planned import PlannedInverse
@@ -90,7 +92,7 @@ def main() -> None:
 
 
 def bound_of(row: dict[str, Any]) -> float:
-    return (TRAINED_BOUNDS if row["model"] in setting.PRETRAINED else BOUNDS)[row["dtype"]]
+    return (TRAINED_BOUNDS if row["model"] in bundled_models() else BOUNDS)[row["dtype"]]
 
 
 def misses(results: dict[str, Any]) -> list[Any]:
@@ -170,8 +172,8 @@ class Expected:
         frames = short // self.model.mel_config.hop_length
         alone = inverse(self.latent[1:, :short], self.mel[1:, :, :frames])
         return {
-            "decibels": round(setting.decibels(found, self.audio), 1),
-            "alone": round(min(setting.decibels(both[1:, :short], alone), 200.0), 1),
+            "decibels": round(signal_to_error(found, self.audio).item(), 1),
+            "alone": round(min(signal_to_error(both[1:, :short], alone).item(), 200.0), 1),
             "largest": round((found - self.audio).abs().max().item(), 6),
         }
 

@@ -13,7 +13,7 @@ begun=$(mktemp)
 output=()
 first_model=waveglow-256 second_model=lapglow peers=(vocos-like hifigan-v1) sizes=() long=8x10 longer=16x10
 if [ -n "$small" ]; then
-    first_model=waveglow-tiny second_model=lapglow-tiny peers=(vocos-like) sizes=(--size 1x0.02) long=1x0.02 longer=1x0.02
+    first_model=waveglow-toy second_model=lapglow-toy peers=(vocos-like) sizes=(--size 1x0.02) long=1x0.02 longer=1x0.02
     output=(--output "${OUT:-$(mktemp -d)}/benchmarks")
     benchmark+=(--small --seconds 0 "${output[@]}")
 fi

@@ -1,9 +1,8 @@
-"""What the measurements share: models, mels, the device's facts, clocks."""
+"""What the measurements share: models, mels, clocks, and the form of results."""
 
 from __future__ import annotations
 
 import copy
-import datetime
 import json
 import platform
 import statistics
@@ -16,47 +15,29 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from waveflow import __version__
 from waveflow.audio.mel import MelConfig
 from waveflow.checkpoints import native
-from waveflow.models import MelFlow, build
+from waveflow.inference import bundled_models
+from waveflow.inference.benchmark.machine import facts, percentile
+from waveflow.inference.benchmark.subjects import with_random_weights
+from waveflow.inference.loading import find_checkpoint
+from waveflow.models import MelFlow
 from waveflow.ops.tuning import slug
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks"
-PRETRAINED = {"lapglow": ROOT / "waveflow" / "pretrained" / "lapglow"}
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 # For a dry run on a CPU: every kernel there is, in seconds through Triton's interpreter.
-TINY_MEL = MelConfig(n_fft=128, win_length=128, hop_length=32, n_mels=80)
-TINY = {
-    "waveglow-tiny": {"n_flows": 2, "n_channels": 8, "n_layers": 2},
-    "lapglow-tiny": {"n_flows": 1, "n_channels": 16, "dilations": [1, 2]},
+TOY_MEL = MelConfig(n_fft=128, win_length=128, hop_length=32, n_mels=80)
+TOYS = {
+    "waveglow-toy": {"n_flows": 2, "n_channels": 8, "n_layers": 2},
+    "lapglow-toy": {"n_flows": 1, "n_channels": 16, "dilations": [1, 2]},
 }
 
 
 def device_name(device: torch.device) -> str:
+    """What results are named after: a GPU, or the kind of processor, for on a CPU they do not depend on which."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-
-
-def now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-
-
-def facts(device: torch.device) -> dict[str, Any]:
-    """When, where and with what a measurement was made."""
-    found = {
-        "date": now(),
-        "device": device_name(device),
-        "waveflow": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-    if device.type == "cuda":
-        import triton
-
-        capability = ".".join(map(str, torch.cuda.get_device_capability(device)))
-        found |= {"capability": capability, "cuda": torch.version.cuda, "triton": triton.__version__}
-    return found
 
 
 def write(kind: str, device: torch.device, results: dict[str, Any], folder: Path = RESULTS) -> Path:
@@ -70,22 +51,13 @@ def write(kind: str, device: torch.device, results: dict[str, Any], folder: Path
     return path
 
 
-def model(name: str, seed: int = 0, **config: Any) -> MelFlow:
-    """A model by name: the bundled one with its weights, others with random weights that use everything.
-
-    A fresh model would be the identity but for its channel mixing. What else is given changes the latter's config.
-    """
-    if name in PRETRAINED:
-        return native.load(PRETRAINED[name]).eval()
-    torch.manual_seed(seed)
-    if name in TINY:
-        built = build(name.split("-")[0], mel=TINY_MEL, **{**TINY[name], **config})
-    else:
-        built = build(name, **config)
-    with torch.no_grad():
-        for parameter in built.parameters():
-            parameter.add_(0.02 * torch.randn_like(parameter))
-    return built.eval()
+def model(name: str, **config: Any) -> MelFlow:
+    """A model by name: a bundled one with its weights, others with random ones, and with what else is given."""
+    if name in bundled_models():
+        return native.load(find_checkpoint(name)).eval()
+    if name in TOYS:
+        name, config = name.removesuffix("-toy"), {"mel": TOY_MEL, **TOYS[name], **config}
+    return with_random_weights(name, **config).eval()
 
 
 def copy_in_double(like: MelFlow) -> MelFlow:
@@ -100,14 +72,10 @@ def speech(batch: int, n_frames: int, device: torch.device) -> Tensor:
     return torch.stack([repeated.roll(97 * b, dims=1) for b in range(batch)]).to(device)
 
 
-def decibels(found: Tensor, expected: Tensor) -> float:
-    """Signal to error; NaN if anything is."""
-    found, expected = found.double(), expected.double()
-    return (10 * torch.log10(expected.square().sum() / (found - expected).square().sum())).item()
-
-
-def clocked(run: Callable[[], object], device: torch.device, *, seconds: float = 1.0, least: int = 5) -> list[float]:
-    """Milliseconds of each of several runs, as many as fit in `seconds`, after warming up."""
+def milliseconds(
+    run: Callable[[], object], device: torch.device, *, seconds: float = 1.0, least: int = 5
+) -> list[float]:
+    """Of each of several runs, as many as fit in `seconds`, after warming up; a GPU's by its own clock."""
     for _ in range(2):
         run()
     times, end = [], time.perf_counter() + seconds
@@ -128,10 +96,9 @@ def clocked(run: Callable[[], object], device: torch.device, *, seconds: float =
 
 def spread(times: list[float]) -> dict[str, float]:
     """Median and percentiles of some milliseconds."""
-    ordered = sorted(times)
-    at = {f"p{p}_ms": ordered[min(len(ordered) - 1, p * len(ordered) // 100)] for p in (10, 90, 99)}
+    at = {f"p{p}_ms": percentile(times, p) for p in (10, 90, 99)}
     # The median is p50.
-    return {"median_ms": statistics.median(ordered), **at, "runs": len(ordered)}
+    return {"median_ms": statistics.median(times), **at, "runs": len(times)}
 
 
 def ceilings(device: torch.device, *, small: bool = False) -> dict[str, float]:
@@ -140,9 +107,9 @@ def ceilings(device: torch.device, *, small: bool = False) -> dict[str, float]:
     rates = {}
     for name, dtype in DTYPES.items():
         a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
-        ms = statistics.median(clocked(lambda a=a, b=b: a @ b, device, seconds=0.0 if small else 0.5))
+        ms = statistics.median(milliseconds(lambda a=a, b=b: a @ b, device, seconds=0.0 if small else 0.5))
         rates[f"matmul_{name}_tflops"] = 2 * n**3 / ms / 1e9
     source = torch.randn(1 << (30 if device.type == "cuda" else 24), device=device)
     target = torch.empty_like(source)
-    ms = statistics.median(clocked(lambda: target.copy_(source), device, seconds=0.0 if small else 0.5))
+    ms = statistics.median(milliseconds(lambda: target.copy_(source), device, seconds=0.0 if small else 0.5))
     return {**rates, "copy_tbps": 2 * source.numel() * 4 / ms / 1e9}

@@ -1,5 +1,6 @@
 """The scripts for the day a GPU is there, on a CPU: on machines without sound libraries, at a small size."""
 
+import importlib
 import json
 import os
 import platform
@@ -8,6 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from waveflow.checkpoints import native
+from waveflow.inference import bundled_models
+from waveflow.inference.likeness import likeness
+from waveflow.inference.loading import find_checkpoint
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts" / "gpu"
 
@@ -34,11 +40,11 @@ for line in sys.argv[2:]:
 @pytest.mark.slow
 def test_the_scripts_run_without_sound_libraries_and_keep_every_row(tmp_path):
     pytest.importorskip("triton", reason="Triton is part of PyTorch's builds for Linux alone")
-    out, tiny = f"--device cpu --output {tmp_path}", "--waveglow waveglow-tiny --lapglow lapglow-tiny"
+    out, tiny = f"--device cpu --output {tmp_path}", "--waveglow waveglow-toy --lapglow lapglow-toy"
     lines = [
-        f"{SCRIPTS}/parity.py {out} --model lapglow-tiny --dtype float16 --seconds 0.005 --backend reference triton",
-        f"{SCRIPTS}/benchmark.py {out} --small --seconds 0 --model lapglow-tiny nothing --dtype float32 --size 1x0.01",
-        f"{SCRIPTS}/profile_inverse.py {out} --model lapglow-tiny --size 1x0.005",
+        f"{SCRIPTS}/parity.py {out} --model lapglow-toy --dtype float16 --seconds 0.005 --backend reference triton",
+        f"{SCRIPTS}/benchmark.py {out} --small --seconds 0 --model lapglow-toy nothing --dtype float32 --size 1x0.01",
+        f"{SCRIPTS}/profile_inverse.py {out} --model lapglow-toy --size 1x0.005",
         f"{SCRIPTS}/autotune.py {out} {tiny} --longest 40 --minutes 0.15 --dtype float16",
     ]
     environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
@@ -52,14 +58,21 @@ def test_the_scripts_run_without_sound_libraries_and_keep_every_row(tmp_path):
         "triton": True,
     }
     rows = {(row["model"], row["backend"]): row for row in found["benchmark"]["rows"]}
-    assert rows["lapglow-tiny", "triton"]["decibels"] > 60
-    assert rows["lapglow-tiny", "triton"]["times_the_reference"] > 0
+    assert rows["lapglow-toy", "triton"]["decibels"] > 60
+    assert rows["lapglow-toy", "triton"]["times_the_reference"] > 0
     assert "nothing" in rows["nothing", "triton"]["error"]
     assert found["profile"]["kernels"]
     tried = found["autotune"]["jobs"][0]["ms"]
     assert tried, "how many depends on the machine"
     chosen = json.loads((tmp_path / f"{platform.machine().replace('_', '-')}.json").read_text())
     assert json.dumps(chosen["wavenet_layer"][0]["config"]) == min(tried, key=tried.get)
+
+
+def test_a_bundled_model_is_measured_under_its_name(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    setting = importlib.import_module("setting")
+    for name in bundled_models():
+        assert likeness(setting.model(name)) == likeness(native.load(find_checkpoint(name)))
 
 
 def test_run_all_names_its_pieces():

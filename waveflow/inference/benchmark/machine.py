@@ -16,14 +16,19 @@ import torch
 
 from waveflow._version import __version__
 
-PACKAGES = ("torch", "numba", "transformers", "vocos")
+PACKAGES = ("torch", "triton", "numba", "transformers", "vocos")
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def now() -> str:
+    """The time to the second, in UTC, as ISO 8601 writes it."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
 def facts(device: torch.device) -> dict[str, Any]:
     """When, where and with what a measurement was made."""
     found: dict[str, Any] = {
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "date": now(),
         "device": device_name(device),
         "python": platform.python_version(),
         "waveflow": __version__,
@@ -34,7 +39,8 @@ def facts(device: torch.device) -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             continue
     if device.type == "cuda":
-        return found | {"cuda": torch.version.cuda}
+        capability = ".".join(map(str, torch.cuda.get_device_capability(device)))
+        return found | {"capability": capability, "cuda": torch.version.cuda}
     return found | {"threads": torch.get_num_threads(), "instructions": torch.backends.cpu.get_cpu_capability()}
 
 

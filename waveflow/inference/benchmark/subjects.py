@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -148,20 +149,28 @@ def made_up_vowels(seconds: float = 4.0, sample_rate: int = 22050) -> tuple[Tens
     return 0.1 * syllables * torch.stack(harmonics).sum(0) + 1e-3 * noise, sample_rate
 
 
+def with_random_weights(name: str, **config: Any) -> MelFlow:
+    """A model of the registry with random weights that use everything: a fresh coupling would be the identity.
+
+    Raises:
+        ValueError: As `waveflow.models.build`.
+    """
+    torch.manual_seed(0)
+    model = build(name, **config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    return model
+
+
 def _model(name: str) -> MelFlow:
-    """The named model; without weights of its own it gets random ones that use everything."""
+    """The named model; without weights of its own it gets random ones."""
     if name in bundled_models():
         return native.load(find_checkpoint(name))
     try:
-        torch.manual_seed(0)
-        model = build(name)
+        return with_random_weights(name)
     except ValueError as unknown:
         try:
             return native.load(find_checkpoint(name))
         except ValueError:
             raise unknown from None
-    with torch.no_grad():
-        # A fresh coupling is the identity.
-        for parameter in model.parameters():
-            parameter.add_(0.02 * torch.randn_like(parameter))
-    return model
