@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from waveflow.audio import io
 from waveflow.audio.mel import MelSpectrogram
 from waveflow.checkpoints import native
+from waveflow.decibels import signal_to_error
 from waveflow.inference import fuse
 from waveflow.inference.loading import find_checkpoint
 from waveflow.inference.noise import batch_normal
@@ -70,8 +71,7 @@ def error(flow: MelFlow, latent: Tensor, mel: Tensor, part: str) -> float:
         if isinstance(module, nn.Conv1d) and part in name:
             module.weight.copy_(rounded(module.weight.flatten(1)).view_as(module.weight))
             module.register_forward_pre_hook(lambda _, given: (rounded(given[0]), *given[1:]))
-    found = trial.inverse(latent, mel)
-    return float(10 * torch.log10(exact.square().sum() / (found - exact).square().sum()))
+    return signal_to_error(trial.inverse(latent, mel), exact).item()
 
 
 def main() -> None:

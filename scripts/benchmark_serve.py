@@ -15,7 +15,6 @@ import contextlib
 import io
 import json
 import os
-import platform
 import random
 import re
 import subprocess
@@ -30,6 +29,7 @@ import torch
 
 from waveflow.audio.io import read
 from waveflow.inference import Vocoder, load
+from waveflow.inference.benchmark.machine import device_name
 
 SPEECH = Path(__file__).parents[1] / "tests" / "data"
 MALFORMED, HANG_UP, STALL = 0.01, 0.02, 0.01
@@ -261,7 +261,7 @@ def main() -> None:
         "backend": vocoder.backend,
         "clients": options.clients,
         "machine": {
-            "cpu": platform.processor() or platform.machine(),
+            "cpu": device_name(torch.device("cpu")),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
             "load_average": round(os.getloadavg()[0], 1),

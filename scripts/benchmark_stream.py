@@ -22,6 +22,7 @@ import torch
 import waveflow
 from waveflow.audio import io
 from waveflow.inference import Stream, Vocoder
+from waveflow.inference.benchmark.machine import device_name, percentile
 from waveflow.inference.streaming import look_ahead_error
 
 CLIP = Path(__file__).resolve().parent.parent / "tests" / "data" / "ljspeech" / "wavs" / "LJ001-0008.flac"
@@ -30,8 +31,7 @@ MIN_PARITY = 90.0
 
 def percentiles(values: list[float], *, best: str) -> dict[str, float]:
     """What half, 90 % and 99 % of the values are at most (`best="low"`) or at least (`best="high"`)."""
-    ordered = sorted(values, reverse=best == "high")
-    return {f"p{p}": round(ordered[min(len(ordered) - 1, len(ordered) * p // 100)], 3) for p in (50, 90, 99)}
+    return {f"p{p}": round(percentile(values, p if best == "low" else 100 - p), 3) for p in (50, 90, 99)}
 
 
 def parity(vocoder: Vocoder, mel: torch.Tensor) -> float:
@@ -109,19 +109,11 @@ def main() -> None:
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "processor": _processor(),
+        "processor": device_name(torch.device("cpu")),
         "rows": rows,
     }
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

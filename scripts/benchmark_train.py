@@ -16,7 +16,6 @@ import dataclasses
 import gc
 import itertools
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +26,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from waveflow.audio.mel import MelSpectrogram
+from waveflow.inference.benchmark.machine import facts
 from waveflow.models import MelFlow, build
 from waveflow.training.activations import peak_activation_bytes
 from waveflow.training.config import TrainConfig, n_chosen
@@ -175,12 +175,6 @@ def _parsed(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except ValueError:
         return name, value
-
-
-def facts(device: torch.device) -> dict[str, Any]:
-    """What a measurement was made with."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__}
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from waveflow.audio import io
 from waveflow.audio.mel import MelSpectrogram
 from waveflow.checkpoints.native import read_facts
 from waveflow.inference import Vocoder
+from waveflow.losses import bits_per_sample
 from waveflow.metrics import Clip, evaluate_clips
 from waveflow.metrics.evaluate import evaluation_mel
 from waveflow.metrics.griffin_lim import griffin_lim
@@ -66,7 +67,7 @@ def measure(
         audio, _ = io.read(path, sample_rate=vocoder.sample_rate)
         mel = vocoder.mel(audio)
         nats = vocoder.nats_per_sample(audio).item()
-        known = {"nats": nats, "bits": 15 - nats / torch.log(torch.tensor(2.0)).item()}
+        known = {"nats": nats, "bits": bits_per_sample(nats)}
         for project in rounds:
             system = f"model, project {project}" if project else "model"
             synthesis = vocoder(mel, seed=number, project=project)[: len(audio)]
