@@ -57,12 +57,12 @@ def test_on_a_cpu_auto_takes_the_fast_inverse_of_models_that_have_one(caplog):
     assert "onednn passed over: SqueezeWave cannot be folded" in caplog.text
 
 
-def test_in_float32_it_does_so_once_that_pays_and_gives_the_same_audio(caplog, monkeypatch):
+def test_in_float32_it_does_so_once_that_pays_and_gives_the_same_audio(caplog, fast_pays_after):
     model, mel = small("waveglow"), torch.full((80, 30), -5.0)
+    fast_pays_after(3.5 * 256 * 30, model)
     vocoder = Vocoder(model)
     first = vocoder(mel, seed=1)
     assert vocoder.backend == "reference"
-    monkeypatch.setattr(vocoder._inverse, "_left", 2.5 * 256 * 30 * vocoder._inverse._seconds_a_sample)
     with caplog.at_level(logging.INFO, logger="waveflow"):
         heard = []
         for _ in range(4):
@@ -73,9 +73,10 @@ def test_in_float32_it_does_so_once_that_pays_and_gives_the_same_audio(caplog, m
     assert caplog.text.count("backend: onednn (") == 1
 
 
-def test_a_long_utterance_does_not_wait_for_it(monkeypatch):
-    vocoder = Vocoder(small("waveglow"))
-    monkeypatch.setattr(vocoder._inverse, "_left", 256 * 30 * vocoder._inverse._seconds_a_sample)
+def test_a_long_utterance_does_not_wait_for_it(fast_pays_after):
+    model = small("waveglow")
+    fast_pays_after(255 * 30, model)
+    vocoder = Vocoder(model)
     vocoder(torch.full((80, 30), -5.0), seed=1)
     assert vocoder.backend == "onednn"
 
@@ -90,7 +91,7 @@ def test_once_settled_it_does_not_change_any_more():
     assert plain.backend == "reference"
 
 
-def test_to_settle_waits_for_another_thread_that_prepares_and_synthesis_does_not():
+def test_to_settle_waits_for_another_thread_that_prepares_and_synthesis_does_not(fast_pays_after):
     begun, may_end = threading.Event(), threading.Event()
 
     def prepare():
@@ -98,12 +99,13 @@ def test_to_settle_waits_for_another_thread_that_prepares_and_synthesis_does_not
         assert may_end.wait(10)
         return lambda latent, context: latent + 2, "fast"
 
-    deferred = Deferred(small("waveglow"), lambda latent, context: latent + 1, prepare, 1)
+    model = small("waveglow")
+    fast_pays_after(0, model)
+    deferred = Deferred(model, lambda latent, context: latent + 1, prepare, 1)
     first, second = (threading.Thread(target=deferred.settle) for _ in range(2))
     first.start()
     assert begun.wait(10)
     second.start()
-    deferred._left = 0
     assert (deferred(torch.zeros(1), None).item(), deferred.backend) == (1, "reference")
     second.join(0.1)
     assert second.is_alive()
@@ -158,13 +160,20 @@ class Gpu:
     type = "cuda"
 
 
+@pytest.fixture
+def kernels(monkeypatch):
+    """Kernels of Triton's that are there without a GPU; what makes them can be replaced."""
+    monkeypatch.setattr(backends, "FASTEST", {"cuda": ("triton",)})
+    monkeypatch.setattr(backends, "unavailable", lambda backend, device: None)
+    monkeypatch.setattr(backends, "pack", lambda model, dtype, device: None)
+    return lambda make: monkeypatch.setattr(backends, "PlannedInverse", make)
+
+
 @pytest.mark.parametrize(
     ("agreement", "taken"), [(90.0, "triton"), (12.0, "reference"), (float("nan"), "reference")], ids=str
 )
-def test_auto_takes_kernels_only_where_they_agree_with_the_reference(monkeypatch, caplog, agreement, taken):
-    monkeypatch.setattr(backends, "FASTEST", {"cuda": ("triton",)})
-    monkeypatch.setattr(backends, "_require", lambda *_: None)
-    monkeypatch.setattr(backends, "_kernels", lambda model, backend, device, dtype: backend)
+def test_auto_takes_kernels_only_where_they_agree_with_the_reference(kernels, monkeypatch, caplog, agreement, taken):
+    kernels(lambda flow, backend: backend)
     monkeypatch.setattr(backends, "parity", lambda inverse, model: agreement if inverse == "triton" else 0.0)
     with caplog.at_level(logging.INFO, logger="waveflow"):
         assert backends.inverse_by(small("lapglow"), "auto", Gpu(), torch.float16)[1] == taken
@@ -173,13 +182,11 @@ def test_auto_takes_kernels_only_where_they_agree_with_the_reference(monkeypatch
         assert "triton passed over" in caplog.text
 
 
-def test_auto_survives_a_kernel_that_does_not_compile(monkeypatch, caplog):
-    def broken(*_):
+def test_auto_survives_a_kernel_that_does_not_compile(kernels, caplog):
+    def broken(flow, backend):
         raise TypeError("no such instruction")
 
-    monkeypatch.setattr(backends, "FASTEST", {"cuda": ("triton",)})
-    monkeypatch.setattr(backends, "_require", lambda *_: None)
-    monkeypatch.setattr(backends, "_kernels", broken)
+    kernels(broken)
     with caplog.at_level(logging.WARNING, logger="waveflow"):
         assert backends.inverse_by(small("lapglow"), "auto", Gpu(), torch.float16)[1] == "reference"
     assert "backend triton failed and is passed over: TypeError: no such instruction" in caplog.text
@@ -215,6 +222,6 @@ def test_a_frame_that_carries_its_rounding_far_is_no_fault_and_frames_that_are_w
 
 @pytest.mark.parametrize("name", ["lapglow", "lapglow-tiny"])
 def test_bundled_models_in_bfloat16_are_computed_by_the_fast_inverse(name):
-    if backends._no_onednn(CPU, torch.bfloat16):
+    if not backends.bfloat16_products():
         pytest.skip("needs a processor that multiplies bfloat16")
     assert load(name, device="cpu", dtype=torch.bfloat16).backend == "onednn"

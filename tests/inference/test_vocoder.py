@@ -7,6 +7,7 @@ from tolerances import PIECES
 
 import waveflow.inference.vocoder as vocoder_module
 from waveflow.inference import Vocoder, load
+from waveflow.inference.cpu.items import ItemwiseInverse
 from waveflow.losses import log_likelihood
 
 
@@ -186,8 +187,13 @@ def test_an_unknown_model_or_backend_is_named(tmp_path, model):
 
 def test_pytorch_works_in_one_thread_beside_an_inverse_with_its_own(monkeypatch):
     vocoder, before, seen = Vocoder(small("lapglow"), backend="onednn"), torch.get_num_threads(), []
-    inverse = vocoder._inverse
-    monkeypatch.setattr(vocoder, "_inverse", lambda *args: seen.append(torch.get_num_threads()) or inverse(*args))
+    compute = ItemwiseInverse.__call__
+
+    def watched(*args):
+        seen.append(torch.get_num_threads())
+        return compute(*args)
+
+    monkeypatch.setattr(ItemwiseInverse, "__call__", watched)
     torch.set_num_threads(2)
     try:
         vocoder(torch.full((80, 5), -5.0))

@@ -1,8 +1,10 @@
+import logging
 import sys
 import types
 
 import pytest
 import torch
+from small_models import small
 
 from waveflow.inference import backends
 from waveflow.ops import recorded
@@ -30,17 +32,26 @@ def test_a_proof_counts_for_its_precisions_device_and_versions(folder, monkeypat
     assert "'waveflow_cuda': '1.1'" in recorded.unproved("NVIDIA H200", torch.float16)
 
 
-def test_unproved_kernels_are_not_taken_unasked(folder, monkeypatch):
-    monkeypatch.setattr(backends, "unavailable", lambda backend, device: None)
+def test_unproved_kernels_are_not_taken_unasked(folder, monkeypatch, caplog):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
-    with pytest.raises(RuntimeError, match="have not been tested on NVIDIA H200"):
-        backends._require_proof("cuda", torch.device("cuda"), torch.float16)
+    monkeypatch.setattr(backends, "unavailable", lambda backend, device: None)
+    monkeypatch.setattr(backends, "pack", lambda model, dtype, device: None)
+    monkeypatch.setattr(backends, "PlannedInverse", lambda flow, backend: backend)
+    monkeypatch.setattr(backends, "parity", lambda inverse, model: 90.0)
+
+    def taken(*fastest):
+        monkeypatch.setattr(backends, "FASTEST", {"cuda": fastest})
+        return backends.inverse_by(small("lapglow"), "auto", torch.device("cuda"), torch.float16)[1]
+
+    with caplog.at_level(logging.INFO, logger="waveflow"):
+        assert taken("cuda") == "reference"
+    assert "backend cuda passed over: they have not been tested on NVIDIA H200" in caplog.text
+    assert taken("cuda", "triton") == "triton"
     recorded.record("NVIDIA H200", ["float16"])
-    backends._require_proof("cuda", torch.device("cuda"), torch.float16)
-    backends._require_proof("triton", torch.device("cuda"), torch.float16)
+    assert taken("cuda", "triton") == "cuda"
 
 
 def test_single_precision_is_refused_with_the_remedy(monkeypatch):
     monkeypatch.setattr(backends, "unavailable", lambda backend, device: None)
     with pytest.raises(ValueError, match=r"'cuda' has no kernels for torch.float32; take float16 or bfloat16"):
-        backends._require(None, "cuda", torch.device("cuda"), torch.float32)
+        backends.inverse_by(small("lapglow"), "cuda", torch.device("cuda"), torch.float32)
