@@ -10,7 +10,7 @@ from torch import Tensor
 
 from waveflow.inference.cpu import kernels
 from waveflow.inference.cpu.items import ItemwiseInverse
-from waveflow.inference.cpu.packing import CpuPacking, PackedStep
+from waveflow.inference.cpu.packing import CpuPacking, CpuStep
 from waveflow.inference.cpu.plan import Plan
 from waveflow.models import MelFlow
 
@@ -76,7 +76,7 @@ class CpuInverse(ItemwiseInverse):
             plan.barrier.abort()
             raise
 
-    def _start(self, plan: Plan, i: int, step: PackedStep, worker: int) -> None:
+    def _start(self, plan: Plan, i: int, step: CpuStep, worker: int) -> None:
         """The first hidden state, and an output that is nothing but its bias."""
         first, last = plan.rows[worker]
         half = len(step.start)
@@ -91,13 +91,13 @@ class CpuInverse(ItemwiseInverse):
             hidden[outside], seen[outside] = 0, 0
         plan.outputs[i].tensor[first:last] = step.end_bias
 
-    def _tell(self, plan: Plan, step: PackedStep, j: int, spoken: Tensor, worker: int) -> None:
+    def _tell(self, plan: Plan, step: CpuStep, j: int, spoken: Tensor, worker: int) -> None:
         """Conditioning of layer j and of those after it for which there is room."""
         part = plan.told_parts[worker]
         for told, layer in zip(plan.told, step.layers[j:]):
             torch.mm(spoken[part], layer.told, out=told.tensor.view(len(spoken), -1)[part])
 
-    def _layer(self, plan: Plan, i: int, step: PackedStep, j: int, worker: int) -> None:
+    def _layer(self, plan: Plan, i: int, step: CpuStep, j: int, worker: int) -> None:
         layer, told, y = step.layers[j], plan.told[j % len(plan.told)].array, plan.outputs[i].array
         source, target = plan.hidden[j % 2].array, plan.hidden[1 - j % 2].array
         seen = plan.seen.array if step.narrow and j == 0 else source
@@ -111,7 +111,7 @@ class CpuInverse(ItemwiseInverse):
                 source, tiles.mixed.array, layer.mix_bias, plan.inside, target, y, tiles.first, d, self._reach
             )
 
-    def _finish(self, plan: Plan, i: int, step: PackedStep, worker: int) -> None:
+    def _finish(self, plan: Plan, i: int, step: CpuStep, worker: int) -> None:
         """Undo the coupling and mix the channels."""
         first, last = plan.rows[worker]
         x = plan.latents[i]

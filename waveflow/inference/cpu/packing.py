@@ -18,7 +18,7 @@ NARROW = 1 / 8
 
 
 @dataclass(frozen=True)
-class PackedLayer:
+class CpuLayer:
     """One layer.
 
     Attributes:
@@ -39,7 +39,7 @@ class PackedLayer:
 
 
 @dataclass(frozen=True)
-class PackedStep:
+class CpuStep:
     """One step of the inverse; float32, letters as in `FoldedStep`.
 
     Attributes:
@@ -57,7 +57,7 @@ class PackedStep:
 
     start: Tensor
     start_bias: Tensor
-    layers: tuple[PackedLayer, ...]
+    layers: tuple[CpuLayer, ...]
     narrow: bool
     end_bias: Tensor
     bound: np.float32
@@ -89,12 +89,12 @@ class CpuPacking:
         """Features `(F, K)` as the products of conditioning take them."""
         return (features - self.centre).to(self.dtype)
 
-    def step(self, step: FoldedStep) -> PackedStep:
+    def step(self, step: FoldedStep) -> CpuStep:
         """Pack one step."""
         n_channels, half = step.start.shape
         narrow = 1 + half <= NARROW * n_channels
         layers = [self._layer(layer, step, narrow and i == 0) for i, layer in enumerate(step.layers)]
-        return PackedStep(
+        return CpuStep(
             start=step.start.T.contiguous(),
             start_bias=step.start_bias.clone(),
             layers=tuple(layers),
@@ -107,7 +107,7 @@ class CpuPacking:
             early=step.early,
         )
 
-    def _layer(self, layer: FoldedLayer, step: FoldedStep, sees_latent: bool) -> PackedLayer:
+    def _layer(self, layer: FoldedLayer, step: FoldedStep, sees_latent: bool) -> CpuLayer:
         taps = layer.taps
         if sees_latent:
             taps = taps @ torch.cat([step.start_bias[:, None], step.start], dim=1)
@@ -116,7 +116,7 @@ class CpuPacking:
         told = (self._upsampling.flatten(0, 1) @ layer.context.T).view(len(self._upsampling), -1)
         mix = [] if layer.mix is None else [layer.mix]
         after = torch.cat([*mix, layer.end]).T
-        return PackedLayer(
+        return CpuLayer(
             dilation=layer.dilation,
             taps=taps.to(self.dtype).contiguous(),
             told=told.to(self.dtype).contiguous(),

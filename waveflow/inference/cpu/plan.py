@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from waveflow.inference.cpu.kernels import as_array
-from waveflow.inference.cpu.packing import CpuPacking, PackedLayer, PackedStep, latent_width
+from waveflow.inference.cpu.packing import CpuLayer, CpuPacking, CpuStep, latent_width
 
 # Tiles at a time: enough rows for a matrix product, few enough to stay in a core's cache.
 TILES = 256
@@ -62,7 +62,7 @@ class Plan:
         barrier: Where the workers wait for each other.
     """
 
-    def __init__(self, packing: CpuPacking, steps: list[PackedStep], reach: int, n_frames: int, n_workers: int) -> None:
+    def __init__(self, packing: CpuPacking, steps: list[CpuStep], reach: int, n_frames: int, n_workers: int) -> None:
         n_channels, n_positions = len(steps[0].start_bias), packing.n_positions
         self.n_rows = n_frames * n_positions
         self.rows = _shares(self.n_rows, n_workers)
@@ -91,7 +91,7 @@ class Plan:
         ]
         self._tiles: dict[tuple[int, ...], list[Tiles]] = {}
 
-    def tiles(self, layer: PackedLayer, worker: int) -> list[Tiles]:
+    def tiles(self, layer: CpuLayer, worker: int) -> list[Tiles]:
         """A worker's tiles of a layer, a few at a time."""
         d, n_seen, n_after = layer.dilation, layer.taps.shape[1], layer.after.shape[1]
         key = worker, d, n_seen, n_after
