@@ -101,7 +101,7 @@ class ObjectiveConfig:
     """Likelihood, and for some items the spectral distance of a sample drawn through the inverse.
 
     Attributes:
-        spectral_weight: Weight of the distance against nats per sample; 0 trains by likelihood alone.
+        spectral_weight: Weight of the distance against nats per sample; 0 leaves it out.
         spectral_share: Share of the batch that is synthesised.
         mel_weight: Weight of the log-mel distance within the spectral one.
         loudness_weight: Weight of the distance in loudness within it.
