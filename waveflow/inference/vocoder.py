@@ -1,4 +1,7 @@
-"""The vocoder: a model with its mel contract, ready for audio."""
+"""The vocoder: a model with its mel contract, ready for audio.
+
+One class takes the file: what a user can ask of a vocoder is read in one place.
+"""
 
 from __future__ import annotations
 
