@@ -3,7 +3,7 @@
     python scripts/train_pretrained.py --data ../speech --out runs/lapglow --set steps=5000
     python scripts/train_pretrained.py --data ../speech --out runs/tiny --set model=lapglow-tiny --until 1000
 
-Settings are those of `scripts/research/training.py`. The learning rate depends on the step alone, and the state, which
+Settings are those of `scripts/research/settings.py`. The learning rate depends on the step alone, and the state, which
 is written every few minutes, holds everything: a run that was stopped, or given `--until`, goes on where it was when
 the same command is called again. Weights, log and state are in `--out`.
 """
@@ -15,7 +15,8 @@ import ast
 import dataclasses
 from pathlib import Path
 
-from research.training import Run, Settings
+from research.settings import Settings
+from research.training import Run
 
 
 def settings_from(overrides: list[str]) -> Settings:

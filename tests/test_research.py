@@ -160,7 +160,8 @@ def test_clips_played_faster_sound_higher_and_fill_a_segment(tmp_path):
 
 
 def test_a_run_goes_on_from_a_shorter_model_without_changing_it(tmp_path):
-    from research.training import Run, Settings
+    from research.settings import Settings
+    from research.training import Run
 
     small = {"n_channels": 8, "n_encoded": 8, "dilations": [1, 2]}
     start = build("lapglow", n_flows=2, **small)

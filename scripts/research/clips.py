@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 from pathlib import Path
 
@@ -98,6 +99,14 @@ def held_out_lines() -> list[str]:
     return [line for line in HELD_OUT.read_text().splitlines() if line and not line.startswith("#")]
 
 
+def held_out_clips(data: Path, *corpora: str) -> list[Path]:
+    """The held-out clips of some corpora that a folder has."""
+    found = [data / line for line in held_out_lines() if line.startswith(corpora) and (data / line).is_file()]
+    if not found:
+        raise SystemExit(f"no clip of {HELD_OUT} is in {data}; give the folder with ljspeech/ and kathleen/")
+    return found
+
+
 def find_clips(data: Path) -> tuple[dict[str, list[Path]], list[Path]]:
     """Training clips by speaker, and the held-out ones."""
     held_out = held_out_lines()
@@ -106,10 +115,15 @@ def find_clips(data: Path) -> tuple[dict[str, list[Path]], list[Path]]:
         for speaker in SPEAKERS
         if (data / speaker).is_dir()
     }
-    validation = [data / line for line in held_out if line.startswith(SPEAKERS) and (data / line).is_file()]
-    if not validation:
-        raise SystemExit(f"no clip of {HELD_OUT} is in {data}; give the folder with ljspeech/ and kathleen/")
-    return train, validation
+    return train, held_out_clips(data, *SPEAKERS)
+
+
+def parser_of_trained(description: str | None) -> argparse.ArgumentParser:
+    """The arguments of what looks into a trained model: which, and the recordings."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", help="directory or bundled name")
+    parser.add_argument("--data", type=Path, required=True, help="folder with ljspeech/ and kathleen/")
+    return parser
 
 
 @torch.no_grad()

@@ -21,8 +21,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from research.clips import held_out_lines
-from research.training import Run, Settings
+from research.clips import held_out_clips
+from research.settings import Settings
+from research.training import Run
 from research.variants import VARIANTS
 
 ROWS = Path(__file__).parents[2] / "benchmarks" / "research_lapglow.jsonl"
@@ -68,7 +69,7 @@ def evaluate(name: str, runs: Path, data: Path, corpus: str = "ljspeech") -> dic
 
     settings = settings_of(name)
     vocoder = waveflow.load(runs / name / "model", device="cpu")
-    clips = [data / line for line in held_out_lines() if line.startswith(corpus) and (data / line).is_file()]
+    clips = held_out_clips(data, corpus)
     found = measure(vocoder, clips, griffin_lim_too=False, rounds=(0, 1))
     logged = [json.loads(line) for line in (runs / name / "log.jsonl").read_text().splitlines()]
     size = cost(vocoder.model)

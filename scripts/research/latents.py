@@ -9,7 +9,6 @@ reproduce, so the last line says how far bfloat16 is from float32 in every clip.
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from pathlib import Path
@@ -20,7 +19,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import waveflow
-from research.clips import find_clips
+from research.clips import SPEAKERS, held_out_clips, parser_of_trained
 from waveflow.audio import io
 from waveflow.losses import dequantize
 
@@ -50,15 +49,12 @@ def structure(frames: Tensor) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", help="directory or bundled name")
-    parser.add_argument("--data", type=Path, required=True)
-    args = parser.parse_args()
+    args = parser_of_trained(__doc__).parse_args()
     vocoder = waveflow.load(args.checkpoint, device="cpu")
     halved = waveflow.load(args.checkpoint, device="cpu", dtype=torch.bfloat16)
     hop, generator = vocoder.config.mel.hop_length, torch.Generator().manual_seed(0)
     latents, growth, decibels = [], [], []
-    for path in find_clips(args.data)[1]:
+    for path in held_out_clips(args.data, *SPEAKERS):
         audio = io.read(path, sample_rate=vocoder.sample_rate)[0]
         audio = audio[: len(audio) // hop * hop]
         mel = vocoder.mel(audio)

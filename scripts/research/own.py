@@ -8,7 +8,6 @@ finds impossible as soon as it is rounded. One line for the mean of each figure 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import waveflow
-from research.clips import find_clips
+from research.clips import held_out_clips, parser_of_trained
 from waveflow.audio import io
 from waveflow.losses import QUANTIZATION
 
@@ -51,13 +50,10 @@ def figures(vocoder: waveflow.Vocoder, audio: Tensor, generator: torch.Generator
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", help="directory or bundled name")
-    parser.add_argument("--data", type=Path, required=True)
-    args = parser.parse_args()
+    args = parser_of_trained(__doc__).parse_args()
     vocoder = waveflow.load(args.checkpoint, device="cpu")
     generator = torch.Generator().manual_seed(0)
-    paths = [path for path in find_clips(args.data)[1] if "ljspeech" in path.parts]
+    paths = held_out_clips(args.data, "ljspeech")
     rows = [figures(vocoder, io.read(path, sample_rate=vocoder.sample_rate)[0], generator) for path in paths]
     for name, told in FIGURES.items():
         print(f"{told}: {torch.tensor([row[name] for row in rows]).mean():.4g}")

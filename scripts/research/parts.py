@@ -8,7 +8,6 @@ quiet, the middle and the loud third.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator
 from itertools import pairwise
@@ -21,7 +20,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import waveflow
-from research.clips import find_clips
+from research.clips import held_out_clips, parser_of_trained
 from waveflow.audio import io
 from waveflow.metrics import pesq
 
@@ -48,13 +47,10 @@ def repaired(recording: Tensor, synthesis: Tensor, sample_rate: int) -> Iterator
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", help="directory or bundled name")
-    parser.add_argument("--data", type=Path, required=True)
-    args = parser.parse_args()
+    args = parser_of_trained(__doc__).parse_args()
     vocoder = waveflow.load(args.checkpoint, device="cpu")
     scores: dict[str, list[float]] = {}
-    for seed, path in enumerate(path for path in find_clips(args.data)[1] if "ljspeech" in path.parts):
+    for seed, path in enumerate(held_out_clips(args.data, "ljspeech")):
         clip = torch.as_tensor(io.read(path, sample_rate=vocoder.sample_rate)[0])
         synthesis = torch.as_tensor(vocoder(vocoder.mel(clip), seed=seed))[: len(clip)]
         for name, audio in repaired(clip[: len(synthesis)], synthesis, vocoder.sample_rate):

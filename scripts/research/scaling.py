@@ -40,7 +40,8 @@ SETTLED = 1200
 def train(name: str, data: Path, runs: Path) -> dict[str, Any]:
     """Train one point and return its row."""
     from research.clips import nats_of
-    from research.training import Run, Settings
+    from research.settings import Settings
+    from research.training import Run
     from research.variants import SHIPPED
     from waveflow.models.cost import cost
 

@@ -8,7 +8,6 @@ the same of bins above a log-mel of -1 (loud), PESQ.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import waveflow
-from research.clips import find_clips
+from research.clips import find_clips, held_out_clips, parser_of_trained
 from waveflow.audio import io
 from waveflow.metrics import pesq
 
@@ -25,15 +24,13 @@ LOUD = -1.0
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", help="directory or bundled name")
-    parser.add_argument("--data", type=Path, required=True)
+    parser = parser_of_trained(__doc__)
     parser.add_argument("--clips", type=int, default=5, help="of each set")
     parser.add_argument("--sigmas", type=float, nargs="+", default=[0.5, 0.8, 1.0])
     args = parser.parse_args()
     vocoder = waveflow.load(args.checkpoint, device="cpu")
-    train, held_out = find_clips(args.data)
-    sets = {"training": train["ljspeech"], "held out": [path for path in held_out if "ljspeech" in path.parts]}
+    train, _ = find_clips(args.data)
+    sets = {"training": train["ljspeech"], "held out": held_out_clips(args.data, "ljspeech")}
     for name, paths in sets.items():
         clips = [
             io.read(path, sample_rate=vocoder.sample_rate)[0] for path in paths[:: max(1, len(paths) // args.clips)]
