@@ -12,7 +12,7 @@ import argparse
 
 from waveflow.inference import fuse
 from waveflow.inference.folding import FoldedFlow, fold, foldable
-from waveflow.inference.packed import NARROW
+from waveflow.inference.packed import is_narrow
 from waveflow.models import LapGlow, MelFlow, build
 from waveflow.models.cost import count_gmac, count_parameters
 
@@ -53,7 +53,10 @@ def table(models: list[str], device: str, tflops: float, terabytes: float) -> st
 
 
 def operations(model: MelFlow) -> float:
-    """Multiply-accumulates of the folded inverse, 1e9 a second of audio."""
+    """Multiply-accumulates that the kernels make of the folded inverse, 1e9 a second of audio.
+
+    More than `folded_gmac`: a narrow step sees the latent as the sum of two numbers, and rotated halves are made twice.
+    """
     if not foldable(model):
         return count_gmac(fuse(model))
     folded = fold(model)
@@ -61,7 +64,7 @@ def operations(model: MelFlow) -> float:
     a_position = 0
     for step in folded.steps:
         c, half = step.start.shape
-        narrow = half <= NARROW
+        narrow = is_narrow(step)
         seen = 2 * half + 1
         for i, layer in enumerate(step.layers):
             taps = seen if i == 0 and narrow else c
@@ -95,13 +98,14 @@ def bytes_moved(model: MelFlow) -> float | None:
     a_position = 0.0
     for step in folded.steps:
         c, half = step.start.shape
+        narrow = is_narrow(step)
         for i, layer in enumerate(step.layers):
-            first = i == 0 and half <= NARROW
+            first = i == 0 and narrow
             a_position += half * SINGLE if first else c * HALF
             a_position += 0 if layer.mix is None else c * HALF
             a_position += n_features * HALF / n_positions
             a_position += 2 * half * SINGLE * (1 if i == 0 else 2)
-        a_position += 3 * 2 * half * SINGLE + step.early * 2 * SINGLE + (0 if half <= NARROW else c * HALF)
+        a_position += 3 * 2 * half * SINGLE + step.early * 2 * SINGLE + (0 if narrow else c * HALF)
     if isinstance(model, LapGlow):
         a_position += 3 * model.n_group * SINGLE
     return a_position * positions(model)

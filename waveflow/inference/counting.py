@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from waveflow.inference.folding import fold, foldable
 from waveflow.inference.fuse import fuse
-from waveflow.inference.packed import NARROW
+from waveflow.inference.packed import is_narrow
 from waveflow.models import MelFlow
 from waveflow.models.cost import count_gmac
 
@@ -23,7 +23,7 @@ def folded_gmac(model: MelFlow) -> float:
         n_channels, half = step.start.shape
         for i, layer in enumerate(step.layers):
             # The taps of a first layer see a narrow x_a itself instead of what it is widened to.
-            taps = half if i == 0 and half <= NARROW else n_channels
+            taps = half if i == 0 and is_narrow(step) else n_channels
             a_position += 2 * n_channels * (len(layer.taps) * taps + n_features) + layer.end.numel()
             a_position += 0 if layer.mix is None else layer.mix.numel()
         a_position += step.mix.numel() + n_channels * half

@@ -137,7 +137,7 @@ def pack(model: MelFlow, dtype: torch.dtype, device: torch.device | str | None =
         return PackedFlow(
             steps=[_step(*pair, upsampling, width, place) for pair in zip(steps, following)],
             order=(sum(step.early for step in steps) + _halves(first)).to(place.device),
-            start=None if _narrow(first) else (place(first.start), place(first.start_bias)),
+            start=None if is_narrow(first) else (place(first.start), place(first.start_bias)),
             tail=None if folded.gain is None else _tail(folded.gain, model.flow.steps[0], place),
             n_group=model.n_group,
             n_positions=n_positions,
@@ -181,7 +181,7 @@ def _step(
     hidden_bias = None
     if following is not None:
         matrix = matrix[_halves(following)]
-        if not _narrow(following):
+        if not is_narrow(following):
             start = following.start.double().cpu()
             matrix = torch.cat([matrix, start @ matrix[: start.shape[1]]])
             hidden_bias = place(following.start_bias)
@@ -202,7 +202,7 @@ def _layers(step: FoldedStep, upsampling: Tensor, width: int, place: _Placement)
         told = F.pad(told, (0, width - told.shape[2]))
         conv = place(layer.taps).permute(1, 2, 0)
         first = None, None
-        if i == 0 and _narrow(step):
+        if i == 0 and is_narrow(step):
             first = pack_first(place(step.start), place(step.start_bias), conv, dtype)
         packed.append(
             PackedLayer(
@@ -231,5 +231,6 @@ def _halves(step: FoldedStep) -> Tensor:
     return order.roll(-len(order) // 2) if step.swap else order
 
 
-def _narrow(step: FoldedStep) -> bool:
+def is_narrow(step: FoldedStep) -> bool:
+    """Whether the map that makes a step's hidden state is folded into its first layer."""
     return step.start.shape[1] <= NARROW

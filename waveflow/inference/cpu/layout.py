@@ -19,7 +19,7 @@ from waveflow.inference.cpu.toom_cook import toom_cook
 from waveflow.inference.folding import FoldedFlow, FoldedLayer, FoldedStep
 
 # Where x_a has at most this share of the hidden state's channels, the first layer's taps see x_a itself.
-NARROW = 3 / 4
+NARROW_SHARE = 3 / 4
 
 
 class CpuLayout:
@@ -173,7 +173,7 @@ def _columns(x: Tensor, n: int) -> Tensor:
 
 def _narrow(step: FoldedStep) -> bool:
     n_channels, half = step.start.shape
-    return 1 + half <= NARROW * n_channels
+    return 1 + half <= NARROW_SHARE * n_channels
 
 
 def _seen(step: FoldedStep) -> int:

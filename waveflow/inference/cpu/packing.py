@@ -14,7 +14,7 @@ from waveflow.inference.cpu.toom_cook import toom_cook
 from waveflow.inference.folding import FoldedFlow, FoldedLayer, FoldedStep
 
 # Where x_a has at most this share of the hidden state's channels, the first layer's taps see x_a itself.
-NARROW = 1 / 8
+NARROW_SHARE = 1 / 8
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class CpuPacking:
     def step(self, step: FoldedStep) -> CpuStep:
         """Pack one step."""
         n_channels, half = step.start.shape
-        narrow = 1 + half <= NARROW * n_channels
+        narrow = 1 + half <= NARROW_SHARE * n_channels
         layers = [self._layer(layer, step, narrow and i == 0) for i, layer in enumerate(step.layers)]
         return CpuStep(
             start=step.start.T.contiguous(),
