@@ -12,9 +12,13 @@ SMALL = {
 
 
 def small(name):
-    """A model with random weights that use everything: a fresh coupling would be the identity."""
+    """A model with random weights that use everything."""
     torch.manual_seed(1)
-    model = build(name.split("-")[0], **SMALL[name])
+    return moved(build(name.split("-")[0], **SMALL[name]))
+
+
+def moved(model):
+    """A model with every weight moved away from where it starts: a fresh coupling would be the identity."""
     for parameter in model.parameters():
         parameter.data += 0.02 * torch.randn_like(parameter)
     return model

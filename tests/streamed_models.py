@@ -1,7 +1,7 @@
 """Small models of every kind that sees within limits, for tests of streams; other processes import it, too."""
 
 import torch
-from small_models import SMALL
+from small_models import SMALL, moved
 
 from waveflow.inference import Stream
 from waveflow.models import build
@@ -21,9 +21,7 @@ FINITE = {
 
 def random_model(name):
     torch.manual_seed(1)
-    model = build(name.split("-")[0], **FINITE[name])
-    for parameter in model.parameters():
-        parameter.data += 0.02 * torch.randn_like(parameter)
+    model = moved(build(name.split("-")[0], **FINITE[name]))
     for module in model.modules():
         if isinstance(module, MaskedBatchNorm):
             module.running_mean.normal_()

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 import torch
 from conftest import DATA
+from small_models import moved
 
 from waveflow.checkpoints import native
 from waveflow.inference import Vocoder
@@ -164,9 +165,7 @@ def test_a_run_goes_on_from_a_shorter_model_without_changing_it(tmp_path):
     from research.training import Run
 
     small = {"n_channels": 8, "n_encoded": 8, "dilations": [1, 2]}
-    start = build("lapglow", n_flows=2, **small)
-    for weight in start.parameters():
-        weight.data += 0.02 * torch.randn_like(weight)
+    start = moved(build("lapglow", n_flows=2, **small))
     native.save(start, tmp_path / "start")
     settings = Settings(start=str(tmp_path / "start"), config={"n_flows": 4, **small}, batch=2, segment=4096)
     run = Run(settings, DATA, tmp_path / "run")

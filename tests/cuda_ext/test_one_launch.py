@@ -1,5 +1,6 @@
 import pytest
 import torch
+from small_models import moved
 
 from waveflow.audio.mel import MelConfig
 from waveflow.inference.packed import pack
@@ -21,9 +22,7 @@ SIZES = {
 def test_one_launch_makes_the_audio_of_the_reference(sizes, dtype, host_kernels):
     from waveflow_cuda.lapglow import OneLaunch, serves
 
-    model = build("lapglow", mel=MEL, **sizes)
-    for parameter in model.parameters():
-        parameter.data += 0.02 * torch.randn_like(parameter)
+    model = moved(build("lapglow", mel=MEL, **sizes))
     flow, n_frames = pack(model, dtype), 19
     assert serves(flow)
     latent = torch.randn(2, n_frames * MEL.hop_length)
@@ -61,9 +60,7 @@ def test_other_flows_are_left_to_the_kernels_of_one_operation_each(host_kernels)
     ],
 )
 def test_the_planned_inverse_takes_one_launch_where_there_is_one(name, sizes, launches, host_kernels):
-    model = build(name, mel=MEL, **sizes)
-    for parameter in model.parameters():
-        parameter.data += 0.02 * torch.randn_like(parameter)
+    model = moved(build(name, mel=MEL, **sizes))
     flow = pack(model, torch.float16)
     latent, mel = torch.randn(2, 5 * MEL.hop_length), torch.randn(2, MEL.n_mels, 5)
     context = MelContext(mel, torch.tensor([5, 2]) * MEL.hop_length)

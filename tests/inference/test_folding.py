@@ -1,7 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from small_models import small
+from small_models import moved, small
 
 from waveflow.inference.folding import fold, foldable, upsampling
 from waveflow.models import build
@@ -55,11 +55,8 @@ def test_the_folded_inverse_is_the_model_s_in_double_precision(model):
 
 def test_swapped_halves_and_a_short_upsampling_kernel_are_folded_rightly():
     torch.manual_seed(1)
-    model = build(
-        "waveglow", n_flows=3, n_channels=8, n_layers=2, n_early_every=2, swap_halves=True, upsample_kernel_size=600
-    ).double()
-    for parameter in model.parameters():
-        parameter.data += 0.02 * torch.randn_like(parameter)
+    sizes = {"n_flows": 3, "n_channels": 8, "n_layers": 2, "n_early_every": 2}
+    model = moved(build("waveglow", **sizes, swap_halves=True, upsample_kernel_size=600).double())
     z, mel = torch.randn(1, 256 * 5, dtype=torch.float64), torch.randn(1, 80, 5, dtype=torch.float64)
     expected = model.inverse(z, mel)
     assert (inverse(fold(model), z, mel) - expected).abs().max() < 1e-11 * expected.abs().max()

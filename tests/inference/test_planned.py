@@ -1,8 +1,9 @@
 import pytest
 import torch
-from small_models import small
+from small_models import moved, small
 
 from waveflow.audio.mel import MelConfig
+from waveflow.decibels import signal_to_error
 from waveflow.inference import fuse
 from waveflow.inference.packed import pack
 from waveflow.inference.planned import PlannedInverse
@@ -24,14 +25,7 @@ VARIANTS = {
 
 @pytest.fixture(params=VARIANTS)
 def model(request):
-    model = build(request.param.split("-")[0], mel=MEL, **VARIANTS[request.param])
-    for parameter in model.parameters():
-        parameter.data += 0.02 * torch.randn_like(parameter)
-    return model.double()
-
-
-def decibels(found, expected):
-    return (10 * torch.log10(expected.square().sum() / (found - expected).square().sum())).item()
+    return moved(build(request.param.split("-")[0], mel=MEL, **VARIANTS[request.param])).double()
 
 
 def problem(model, n_frames=11, batch=3, cut=0):
@@ -72,7 +66,7 @@ def test_rounded_operands_cost_this_many_decibels(model, dtype, least):
     latent, mel, _ = problem(model)
     with torch.no_grad():
         expected = model.inverse(latent, mel)
-    assert decibels(planned(latent.float(), mel.float()).double(), expected) > least
+    assert signal_to_error(planned(latent.float(), mel.float()), expected) > least
 
 
 def test_the_packed_flow_shares_nothing_with_the_model(model):
@@ -99,16 +93,14 @@ def test_a_plan_is_kept_and_leaves_nothing_behind_for_the_next_call():
 def test_the_kernels_make_the_audio_of_the_reference(name, dtype):
     pytest.importorskip("triton", reason="Triton is part of PyTorch's builds for Linux alone")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = build(name, mel=MEL, **VARIANTS[name])
-    for parameter in model.parameters():
-        parameter.data += 0.02 * torch.randn_like(parameter)
+    model = moved(build(name, mel=MEL, **VARIANTS[name]))
     latent, mel, _ = problem(model, n_frames=5, batch=2)
     context = MelContext(mel.float(), torch.tensor([5, 2]) * MEL.hop_length)
     on_device = MelContext(context.mel.to(device), context.lengths.to(device))
     packed = pack(model, dtype, device)
     found = PlannedInverse(packed, "triton")(latent.float().to(device), on_device).cpu()
     expected = PlannedInverse(pack(model, dtype, "cpu"), "reference")(latent.float(), context)
-    assert decibels(found.double(), expected.double()) > (100 if dtype == torch.float32 else 70)
+    assert signal_to_error(found, expected) > (100 if dtype == torch.float32 else 70)
     assert found[1, 2 * MEL.hop_length :].abs().max() == 0
 
 

@@ -2,11 +2,12 @@ import copy
 
 import pytest
 import torch
-from small_models import small
+from small_models import moved, small
 
 import waveflow.inference.cpu.compiled as cpu_compiled
 import waveflow.inference.cpu.inverse as cpu
 import waveflow.inference.cpu.plan as cpu_plan
+from waveflow.decibels import signal_to_error
 from waveflow.inference.cpu import region
 from waveflow.inference.cpu.compiled import CompiledInverse
 from waveflow.inference.cpu.inverse import CpuInverse
@@ -39,18 +40,11 @@ def inverse_of(kind, monkeypatch):
 
 def perturbed(name, **config):
     torch.manual_seed(2)
-    model = build(name, **config)
-    for parameter in model.parameters():
-        parameter.data += 0.02 * torch.randn_like(parameter)
-    return model.eval()
+    return moved(build(name, **config)).eval()
 
 
 def inputs(n_frames, batch=1):
     return torch.randn(batch, 256 * n_frames), 2 * torch.randn(batch, 80, n_frames) - 5
-
-
-def decibels(found, expected):
-    return (10 * torch.log10(expected.square().sum() / (found - expected).square().sum())).item()
 
 
 def reference(model, latent, mel, lengths=None):
@@ -64,7 +58,7 @@ def reference(model, latent, mel, lengths=None):
 def test_it_computes_the_model_s_inverse(model, dtype, n_frames, n_threads, inverse_of):
     latent, mel = inputs(n_frames)
     found = inverse_of(model, dtype, n_threads)(latent, MelContext(mel))
-    assert decibels(found, reference(model, latent, mel)) > ENOUGH[dtype]
+    assert signal_to_error(found, reference(model, latent, mel)) > ENOUGH[dtype]
 
 
 @pytest.mark.parametrize("dtype", sorted(ENOUGH, key=str), ids=str)
@@ -85,7 +79,7 @@ def test_every_shape_of_waveglow_is_computed(config, dtype, inverse_of):
     model = perturbed("waveglow", n_flows=4, **config)
     latent, mel = inputs(23)
     found = inverse_of(model, dtype, 2)(latent, MelContext(mel))
-    assert decibels(found, reference(model, latent, mel)) > ENOUGH[dtype]
+    assert signal_to_error(found, reference(model, latent, mel)) > ENOUGH[dtype]
 
 
 @pytest.mark.parametrize("name", ["waveglow", "lapglow"])
@@ -94,7 +88,7 @@ def test_layers_are_worked_out_a_few_tiles_at_a_time(name, monkeypatch):
     model = perturbed(name, n_flows=2, n_channels=16)
     latent, mel = inputs(40)
     found = CompiledInverse(model, n_threads=2)(latent, MelContext(mel))
-    assert decibels(found, reference(model, latent, mel)) > 100
+    assert signal_to_error(found, reference(model, latent, mel)) > 100
 
 
 def test_many_tiles_and_much_conditioning_are_worked_out_in_parts(monkeypatch):
@@ -104,7 +98,7 @@ def test_many_tiles_and_much_conditioning_are_worked_out_in_parts(monkeypatch):
     for n_bytes in (0, 1 << 17, 1 << 30):
         monkeypatch.setattr(cpu_plan, "TOLD_BYTES", n_bytes)
         found = CpuInverse(model, n_threads=2)(latent, MelContext(mel))
-        assert decibels(found, reference(model, latent, mel)) > 100
+        assert signal_to_error(found, reference(model, latent, mel)) > 100
 
 
 @pytest.fixture
@@ -130,7 +124,7 @@ def test_each_item_of_a_batch_is_what_it_is_alone_bit_for_bit_whatever_came_befo
                 alone = inverse(z[None, : 256 * n], MelContext(m[None, :, :n]))
                 assert torch.equal(row[: 256 * n], alone[0])
                 expected = model.inverse(z[None, : 256 * n], m[None, :, :n])[0].detach()
-                assert decibels(alone[0], expected) > 90
+                assert signal_to_error(alone[0], expected) > 90
 
 
 def by_threads(make, batch):
@@ -161,7 +155,7 @@ def test_a_latent_may_end_within_a_frame(inverse_of):
     latent, mel = inputs(5)
     latent = latent[:, : 256 * 3 + 72]
     found = inverse_of(model)(latent, MelContext(mel))
-    assert decibels(found, reference(model, latent, mel)) > 100
+    assert signal_to_error(found, reference(model, latent, mel)) > 100
 
 
 def test_the_result_is_not_overwritten_by_the_next(model, inverse_of):

@@ -2,6 +2,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from small_models import moved
 from streamed_models import FINITE, random_mel, random_model
 
 from waveflow.audio.mel import MelConfig
@@ -59,9 +60,7 @@ def test_kernels_stream_from_windows_what_layers_with_memory_stream(name, look_a
     torch.manual_seed(2)
     config = MelConfig(n_fft=128, win_length=128, hop_length=32, n_mels=8)
     more = {"lapglow": {"n_channels": 8, "dilations": [1, 2]}, "waveglow": {"n_channels": 8, "n_layers": 2}}
-    model = build(name, mel=config, n_flows=2, **more[name])
-    for parameter in model.parameters():
-        parameter.data += 0.02 * torch.randn_like(parameter)
+    model = moved(build(name, mel=config, n_flows=2, **more[name]))
     kernels, layers = Vocoder(model, backend="triton"), Vocoder(model, backend="reference")
     mel = random_mel(40)[:8]
     streams = [Stream(vocoder, seed=3, look_ahead=look_ahead, block=8) for vocoder in (kernels, layers)]
