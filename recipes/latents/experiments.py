@@ -92,11 +92,6 @@ def add_noise(audio: Tensor, snr_db: float, seed: int) -> tuple[Tensor, float]:
     return audio + sigma * torch.randn(audio.shape, generator=torch.Generator().manual_seed(seed)), sigma
 
 
-def snr(clean: Tensor, audio: Tensor) -> float:
-    """Decibels of a recording over what differs from it."""
-    return 10 * math.log10(clean.square().sum().item() / (audio - clean).square().sum().item())
-
-
 def without_noise(vocoder: Vocoder, mel: Tensor, sigma: float, seed: int) -> Tensor:
     """What is left of a noisy mel when the power that white noise has in each band is taken away from it."""
     noise = sigma * torch.randn(10 * vocoder.sample_rate, generator=torch.Generator().manual_seed(seed))

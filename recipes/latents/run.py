@@ -23,13 +23,13 @@ from experiments import (
     mel_distance,
     nats,
     retell,
-    snr,
     without_noise,
 )
 
 import waveflow
 from waveflow import Vocoder
 from waveflow.audio import io
+from waveflow.decibels import signal_to_error
 
 CLIPS = Path(__file__).resolve().parents[2] / "tests" / "data"
 
@@ -118,7 +118,7 @@ def remove_noise(vocoder: Vocoder, audio: Tensor, config: Config) -> tuple[list[
         sounds[f"filtered, {name}"] = denoise(vocoder, noisy, mel, sigma)
         sounds[f"likeliest, {name}"] = denoise(vocoder, noisy, mel, sigma, config.steps)
     rows = [
-        {"sound": name, "snr": snr(audio, sound), "nats": nats(vocoder, sound, clean_mel)}
+        {"sound": name, "snr": signal_to_error(sound, audio).item(), "nats": nats(vocoder, sound, clean_mel)}
         for name, sound in sounds.items()
     ]
     return rows, sounds

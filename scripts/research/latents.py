@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import waveflow
 from research.clips import SPEAKERS, held_out_clips, parser_of_trained
 from waveflow.audio import io
+from waveflow.decibels import signal_to_error
 from waveflow.losses import dequantize
 
 ERROR = 1e-3
@@ -65,8 +66,7 @@ def main() -> None:
         level = audio.square().mean().sqrt()
         apart = vocoder.decode(moved, mel) - audio
         growth.append(apart.view(-1, hop).square().mean(1).sqrt() / level)
-        rounding = (halved.decode(drawn, mel) - audio).square().mean().sqrt()
-        decibels.append(20 * torch.log10(level / rounding).item())
+        decibels.append(signal_to_error(halved.decode(drawn, mel), audio).item())
     print(", ".join(f"{name} {value:.4f}" for name, value in structure(torch.cat(latents)).items()))
     grown = torch.cat(growth) / ERROR
     parts = ", ".join(f"{q:.2%} {torch.quantile(grown, q).item():.3g}" for q in (0.5, 0.99, 0.999))
