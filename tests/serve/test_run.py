@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -35,16 +36,24 @@ LONG = 60
 @pytest.fixture
 def port(vocoder):
     """Of a server in a thread, with short deadlines."""
-    app = create_app(vocoder, ServeConfig(receive_seconds=0.3, send_seconds=0.3))
+    with serving(vocoder, receive_seconds=0.3, send_seconds=0.3) as port:
+        yield port
+
+
+@contextmanager
+def serving(vocoder, **settings):
+    app = create_app(vocoder, ServeConfig(**settings))
     config = uvicorn.Config(app, port=0, http=connection_of(app.state.service.config), log_level="error")
     server = DrainingServer(config, app)
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
         time.sleep(0.01)
-    yield server.servers[0].sockets[0].getsockname()[1]
-    server.should_exit = True
-    thread.join()
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def closed(connection):
@@ -96,6 +105,18 @@ def test_a_client_that_does_not_read_is_cut_off(port):
         except ConnectionResetError:
             pass
         assert received < 5000 * 256 * 4
+
+
+def test_a_stream_may_last_longer_than_its_request_may_take_to_arrive(vocoder, mel):
+    with serving(vocoder, receive_seconds=1.0) as port, connect(f"ws://127.0.0.1:{port}/v1/stream") as stream:
+        begun = time.monotonic()
+        while time.monotonic() < begun + 2:
+            stream.send(b"")
+            time.sleep(0.02)
+        stream.send(np.ascontiguousarray(mel.T, "<f4").tobytes())
+        stream.send("end")
+        *_, told = stream
+    assert json.loads(told)["samples"] == mel.shape[1] * 256
 
 
 def test_a_refused_websocket_is_no_error_in_the_log(port):

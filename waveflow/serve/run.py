@@ -109,6 +109,9 @@ class DeadlinedConnection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if self.transport.get_protocol() is not self:
+            # A WebSocket has taken the connection over.
+            return
         if self.cycle is not None and not self.cycle.response_complete:
             self._stop("_head")
         elif self._head is None and self.timeout_keep_alive_task is None:
