@@ -30,6 +30,7 @@ def complaint(response):
         (b'{"mel": [["a"]]}', "other things than numbers"),
         (b"[" * 100000, "the JSON is damaged"),
         (b'{"mel": [[' + b"9" * 5000 + b"]]}", "the JSON is damaged"),
+        (b'{"mel": [[1, 2]], "seed": 1}', "'seed' beside the mel"),
         (b"RIFF\0\0\0\0WAVEfmt ", "no sound file"),
         (b"\x93NUMPY\x01\x00\x05\x00{oops", "header is damaged"),
         (b'\x09\0\0\0\0\0\0\0{"mel": 1}', "safetensors is damaged"),
@@ -140,6 +141,10 @@ def test_what_does_not_exist_is_refused_like_everything_else(client):
     response = client.get("/v1/vocode")
     assert complaint(response) == (405, "GET /v1/vocode: Method Not Allowed; expected POST")
     assert response.headers["allow"] == "POST"
+    # No redirect, whose body curl would write as the audio.
+    assert complaint(client.post("/v1/vocode/", content=b"x", follow_redirects=False))[0] == 404
+    response = client.get("/v1/stream")
+    assert (complaint(response)[0], response.headers["upgrade"]) == (426, "websocket")
 
 
 def test_the_token_is_asked_for_and_never_shown(served, mel):

@@ -1,6 +1,7 @@
 """A real server: deadlines of connections, and the end of the process."""
 
 import gc
+import http.client
 import json
 import logging
 import os
@@ -134,6 +135,32 @@ def test_a_refused_websocket_is_no_error_in_the_log(port):
     finally:
         logging.getLogger("uvicorn.error").removeHandler(handler)
     assert [record.getMessage() for record in records if record.levelno >= logging.ERROR] == []
+
+
+def test_head_is_answered_as_get_without_a_body(port):
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    for path in ("/health", "/ready", "/v1/model", "/openapi.json", "/nowhere"):
+        told = []
+        for method in ("HEAD", "GET"):
+            connection.request(method, path)
+            answer = connection.getresponse()
+            told.append((answer.status, answer.headers["content-length"]))
+            assert (len(answer.read()) > 0) == (method == "GET")
+        assert told[0][0] == told[1][0] == (404 if path == "/nowhere" else 200)
+        assert path == "/nowhere" or told[0] == told[1]
+    connection.close()
+
+
+def test_a_pong_has_no_deadline_of_its_own(vocoder, monkeypatch):
+    # It waits behind the frames that the client has sent, until they are computed.
+    configs = []
+    monkeypatch.setattr(DrainingServer, "run", lambda self: configs.append(self.config))
+    try:
+        run(create_app(vocoder), "127.0.0.1", 0)
+    finally:
+        gc.unfreeze()
+    assert configs[0].ws_ping_interval
+    assert configs[0].ws_ping_timeout is None
 
 
 def test_the_end_of_the_process_looks_through_no_objects(vocoder, monkeypatch):

@@ -77,6 +77,14 @@ def test_settings_out_of_range_are_refused_before_the_stream(client, query):
     assert refused.value.status_code == 422
 
 
+@pytest.mark.parametrize("path", ["/v1/strem", "/v1/stream/", "/v1/vocode", "/"])
+def test_a_websocket_elsewhere_is_told_where_streams_are(client, path):
+    with pytest.raises(WebSocketDenialResponse) as refused, client.websocket_connect(path):
+        pass
+    assert refused.value.status_code == 404
+    assert refused.value.json() == {"error": f"WebSocket {path}: Not Found; expected /v1/stream"}
+
+
 def test_tokens_limits_and_draining_hold_for_streams(served):
     client = served(max_streams=1, token="t")
     bearer = {"Authorization": "Bearer t"}

@@ -77,7 +77,8 @@ def create_app(vocoder: Vocoder, config: ServeConfig | None = None) -> FastAPI:
         yield
         await run_in_threadpool(service.stop)
 
-    app = FastAPI(title="waveflow", version=__version__, lifespan=running, docs_url=None, redoc_url=None)
+    how = {"docs_url": None, "redoc_url": None, "redirect_slashes": False}
+    app = FastAPI(title="waveflow", version=__version__, lifespan=running, **how)
     app.state.service = service
     app.add_middleware(service.gate.around)
     app.add_exception_handler(Refused, _refused)
@@ -99,6 +100,8 @@ def create_app(vocoder: Vocoder, config: ServeConfig | None = None) -> FastAPI:
     async def stream(websocket: WebSocket) -> None:
         await sockets.speak(service, websocket)
 
+    app.get("/v1/stream", include_in_schema=False)(_no_socket)
+    app.websocket("/{path:path}")(_no_stream)
     return app
 
 
@@ -162,6 +165,17 @@ async def _model(service: Service) -> dict[str, Any]:
         "limits": config,
         "waveflow_version": __version__,
     }
+
+
+async def _no_socket() -> Response:
+    reason = "a stream is a WebSocket; a proxy before the server must pass on the headers Upgrade and Connection"
+    answer = refuse(426, reason)
+    answer.headers["Upgrade"] = "websocket"
+    return answer
+
+
+async def _no_stream(websocket: WebSocket) -> None:
+    await websocket.send_denial_response(refuse(404, f"WebSocket {websocket.url.path}: Not Found; expected /v1/stream"))
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -105,6 +105,8 @@ def _json(body: bytes) -> Tensor:
     mel = content.get("mel") if isinstance(content, dict) else content
     if not isinstance(mel, list):
         raise ValueError('the JSON holds no mel, expected {"mel": [[...], ...]}, a list of frames for each band')
+    if isinstance(content, dict) and (others := sorted({*content} - {"mel"})):
+        raise ValueError(f"the JSON holds {others[0]!r} beside the mel; settings stand in the address, as ?seed=1")
     try:
         array = np.asarray(mel)
     except (ValueError, RecursionError, OverflowError) as error:

@@ -52,6 +52,9 @@ class Gate:
         if kind == "lifespan":
             await self.app(scope, receive, send)
             return
+        if scope.get("method") == "HEAD":
+            # The same but for the body, which the protocol leaves out.
+            scope = {**scope, "method": "GET"}
         route = scope["path"] if scope["path"] in ROUTES else "other"
         works = route.startswith("/v1/") and route != "/v1/model"
         refusal = None if route in OPEN else self._refusal(scope, kind, works)
