@@ -49,6 +49,16 @@ def test_a_loaded_voice_can_be_saved_as_a_whole_model(base, voice, tmp_path):
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
+def test_a_whole_model_is_not_written_with_updates_that_it_would_lose(base, voice, tmp_path):
+    model = load(base)
+    apply_adapter(model, voice)
+    with pytest.raises(CheckpointError, match="merge them first"):
+        save(model, tmp_path / "whole")
+    assert not (tmp_path / "whole").exists()
+    low_rank.merge(model)
+    save(model, tmp_path / "whole")
+
+
 def test_facts_travel_with_the_voice(base, voice):
     _, facts = read_adapter(voice)
     assert facts["metadata"] == {"speaker": "someone"}

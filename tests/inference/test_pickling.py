@@ -10,6 +10,7 @@ from small_models import small
 
 from waveflow.inference import Vocoder
 from waveflow.inference.backends import bfloat16_products
+from waveflow.nn import low_rank
 
 
 def pickled(vocoder):
@@ -43,6 +44,24 @@ def test_a_vocoder_that_was_used_can_be_copied_and_pickled(vocoder, audio, copie
     assert torch.equal(again.log_prob(audio), nats)
     next(again.model.parameters()).data.zero_()
     assert torch.equal(vocoder.log_prob(audio), nats)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickled], ids=lambda f: f.__name__)
+def test_low_rank_updates_are_kept_apart_from_the_weights(copied):
+    model, mel = small("waveglow"), torch.full((80, 9), -5.0)
+    low_rank.attach(model, 1)
+    for value in low_rank.updates(model).values():
+        value.add_(0.01 * torch.randn_like(value))
+    vocoder = Vocoder(model, backend="reference")
+    again = copied(vocoder)
+    assert torch.equal(again(mel, seed=1), vocoder(mel, seed=1))
+    assert not torch.equal(again(mel, seed=1), Vocoder(small("waveglow"), backend="reference")(mel, seed=1))
+    updates = low_rank.updates(again.model)
+    next(iter(updates.values())).zero_()
+    assert low_rank.updates(model).keys() == updates.keys()
+    assert next(iter(low_rank.updates(model).values())).any()
+    low_rank.detach(again.model)
+    assert all(map(torch.equal, again.model.state_dict().values(), small("waveglow").state_dict().values()))
 
 
 def test_auto_chooses_again_in_what_was_pickled():

@@ -29,6 +29,7 @@ from waveflow.models import (
     is_registered,
     model_name,
 )
+from waveflow.nn import low_rank
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 FORMAT_VERSION = 1
@@ -59,10 +60,15 @@ def save(
         The directory.
 
     Raises:
-        CheckpointError: The weights are not finite (in `dtype`), the directory holds other things, or it
-            cannot be written.
+        CheckpointError: The weights are not finite (in `dtype`) or have low-rank updates that are not merged, the
+            directory holds other things, or it cannot be written.
     """
     directory = Path(directory)
+    if low_rank.updates(model):
+        raise CheckpointError(
+            "the model has low-rank updates, which a whole model cannot keep; merge them first, by "
+            "waveflow.nn.low_rank.merge, or write them alone, by waveflow.checkpoints.save_adapter"
+        )
     weights = {name: portable(name, value, dtype) for name, value in model.state_dict().items()}
     _refuse_to_replace_others(directory)
     data = safetensors.torch.save(weights, metadata={"format": "pt"})

@@ -30,6 +30,7 @@ from waveflow.inference.streaming import Stream
 from waveflow.inference.streaming.flow import StreamedInverse, streamable
 from waveflow.losses import bits_per_sample, log_likelihood
 from waveflow.models import MelContext, MelFlow
+from waveflow.nn import low_rank
 from waveflow.ops.processor import one_thread
 
 CHUNK_SECONDS = 20.0
@@ -82,13 +83,15 @@ class Vocoder:
         # Weight norm cannot be pickled but as a state, nor can what was compiled.
         kept = {name: value for name, value in vars(self).items() if name not in _MADE}
         weights = {name: value.cpu() for name, value in self.model.state_dict().items()}
-        return {**kept, "model": (type(self.model), self.config, weights)}
+        updates = {name: value.cpu().clone() for name, value in low_rank.updates(self.model).items()}
+        return {**kept, "model": (type(self.model), self.config, updates, weights)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        model_class, config, weights = state.pop("model")
+        model_class, config, updates, weights = state.pop("model")
         vars(self).update(state)
         with torch.random.fork_rng(devices=[]):
             model = model_class(config)
+        low_rank.attach_updates(model, updates)
         model.load_state_dict(weights)
         self._hold(model)
 
