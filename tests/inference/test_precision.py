@@ -1,7 +1,11 @@
+import pickle
+
 import pytest
 import torch
 from small_models import small
 
+import waveflow
+from waveflow.checkpoints import native
 from waveflow.inference import Stream, Vocoder
 
 
@@ -35,6 +39,58 @@ def test_autocast_around_a_vocoder_changes_nothing(vocoder, audio, use):
         found = USES[use](again, audio, mel)
     assert torch.equal(found, expected)
     assert found.dtype == torch.float32
+
+
+def under(set_default, value, before, call):
+    set_default(value)
+    try:
+        return call()
+    finally:
+        set_default(before)
+
+
+def test_other_defaults_of_pytorch_change_nothing(vocoder, audio, tmp_path):
+    audio, backend = audio[: 256 * 20], vocoder.backend
+    mel = vocoder.mel(audio)
+    native.save(vocoder.model, tmp_path / "model")
+    expected = [call(vocoder, audio, mel) for call in USES.values()]
+
+    def use(made):
+        return [call(made, audio, mel) for call in USES.values()]
+
+    def load_and_use():
+        return use(waveflow.load(tmp_path / "model", device="cpu", backend=backend))
+
+    def copy_and_use():
+        return use(pickle.loads(pickle.dumps(vocoder)))
+
+    for way in (load_and_use, copy_and_use):
+        for found in (
+            under(torch.set_default_dtype, torch.bfloat16, torch.float32, way),
+            under(torch.set_default_dtype, torch.float64, torch.float32, way),
+            under(torch.set_default_device, "meta", None, way),
+        ):
+            assert all(map(torch.equal, found, expected))
+
+
+def test_the_fast_inverse_is_taken_whatever_the_default_device():
+    vocoder = Vocoder(small("lapglow"))
+    under(torch.set_default_device, "meta", None, vocoder.settle)
+    assert vocoder.backend == "onednn"
+
+
+def test_precisions_have_names(tmp_path):
+    native.save(small("lapglow"), tmp_path / "model")
+    for name in ("float32", "bfloat16", "float16", "float64"):
+        vocoder = waveflow.load(tmp_path / "model", device="cpu", dtype=name, backend="reference")
+        assert vocoder.dtype == getattr(torch, name)
+    assert Vocoder(small("lapglow"), dtype="float64", backend="reference").dtype == torch.float64
+
+
+@pytest.mark.parametrize("dtype", ["int3", "torch.float32", torch.int8, torch.complex64, 16])
+def test_what_is_no_precision_is_refused_by_name(dtype):
+    with pytest.raises(ValueError, match=r"dtype is .* expected one of float32, bfloat16, float16, float64"):
+        Vocoder(small("lapglow"), dtype=dtype)
 
 
 def test_auto_settles_and_switches_inside_autocast(fast_pays_after):

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from small_models import small
@@ -202,3 +203,9 @@ def test_pytorch_works_in_one_thread_beside_an_inverse_with_its_own(monkeypatch)
         assert seen == [1, 2]
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("call", [lambda v, x: v.mel(x), lambda v, x: v.decode(x, torch.full((80, 4), -5.0))])
+def test_arrays_in_place_of_tensors_are_named(model, call):
+    with pytest.raises(ValueError, match=r"is a ndarray, expected a torch tensor; use torch\.as_tensor"):
+        call(Vocoder(model, backend="reference"), np.zeros(1024, np.float32))

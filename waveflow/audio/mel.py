@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from waveflow.audio.mel_check import check_mel
 from waveflow.audio.mel_config import LOG_SCALE, MelConfig
+from waveflow.devices import plain_defaults
 
 __all__ = ["MelConfig", "MelSpectrogram", "check_mel"]
 
@@ -36,6 +37,7 @@ class MelSpectrogram(nn.Module):
         self.config.validate()
         self._build(torch.device("cpu"))
 
+    @plain_defaults()
     def _build(self, device: torch.device) -> None:
         c = self.config
         buffers = {

@@ -19,6 +19,7 @@ from waveflow._version import __version__
 from waveflow.audio.mel import MelConfig
 from waveflow.checkpoints.atomic import atomic_directory, entries
 from waveflow.checkpoints.errors import CheckpointError, some
+from waveflow.devices import plain_defaults
 from waveflow.models import (
     BEFORE_SETTINGS,
     MODELS,
@@ -110,13 +111,21 @@ def load(
     directory = Path(directory)
     facts = read_facts(directory)
     weights = _read_weights(directory / WEIGHTS, facts["weights_sha256"])
-    # Fresh weights are drawn only to be overwritten: the caller's random state is none of their business.
-    with _described(directory, facts), torch.random.fork_rng(devices=[]):
-        model = build(facts["model"], **facts["config"])
-    _refuse_other_weights(directory / WEIGHTS, weights, model.state_dict())
-    model = model.to(dtype)
-    model.load_state_dict(weights)
-    return model.to(device).eval()
+    with apart():
+        with _described(directory, facts):
+            model = build(facts["model"], **facts["config"])
+        _refuse_other_weights(directory / WEIGHTS, weights, model.state_dict())
+        model = model.to(dtype)
+        model.load_state_dict(weights)
+        return model.to(device).eval()
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Build models whose weights will be replaced: whatever defaults PyTorch was given, and without a change of the
+    random state."""
+    with torch.random.fork_rng(devices=[]), plain_defaults():
+        yield
 
 
 def read_facts(directory: str | os.PathLike[str]) -> dict[str, Any]:

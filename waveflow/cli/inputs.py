@@ -71,20 +71,10 @@ def load_vocoder(model: str | None, device: str, dtype: str = "float32", backend
     Raises:
         ValueError: Unknown model, device, dtype or backend.
     """
-    import torch
-
     from waveflow.inference import load
 
-    known = {
-        "float32": torch.float32,
-        "bfloat16": torch.bfloat16,
-        "float16": torch.float16,
-        "float64": torch.float64,
-    }
-    if dtype not in known:
-        raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(known)}")
     try:
-        return load(model, device=device, dtype=known[dtype], backend=backend)
+        return load(model, device=device, dtype=dtype, backend=backend)
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device {device!r} and backend {backend!r} cannot be used: {reason}") from error

@@ -12,14 +12,23 @@ from waveflow.audio.mel_check import check_mel
 from waveflow.audio.mel_config import MelConfig
 
 
+def require_tensor(name: str, value: object) -> None:
+    """Refuse arrays and lists.
+
+    Raises:
+        ValueError: It is no tensor.
+    """
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{name} is a {type(value).__name__}, expected a torch tensor; use torch.as_tensor")
+
+
 def batch_of_audio(audio: Tensor, device: torch.device) -> Tensor:
     """Audio `(B, T)` or `(T,)` as `(B, T)`, float32.
 
     Raises:
         ValueError: It is not finite floating point of such a shape.
     """
-    if not isinstance(audio, Tensor):
-        raise ValueError(f"audio is a {type(audio).__name__}, expected a torch tensor; use torch.as_tensor")
+    require_tensor("audio", audio)
     if not audio.is_floating_point() or audio.dim() not in (1, 2) or not torch.isfinite(audio).all():
         raise ValueError(
             f"audio is {audio.dtype} of shape {tuple(audio.shape)}, expected finite floating point (B, T) or (T,), "

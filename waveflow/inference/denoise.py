@@ -26,7 +26,8 @@ class Denoiser(nn.Module):
         reference = next(model.parameters(), None)
         reference = next(model.buffers()) if reference is None else reference
         self.n_fft, self.hop_length = model.mel_config.n_fft, model.mel_config.hop_length
-        self.register_buffer("window", torch.hann_window(self.n_fft, device=reference.device), persistent=False)
+        window = torch.hann_window(self.n_fft, dtype=torch.float32, device=reference.device)
+        self.register_buffer("window", window, persistent=False)
         mel = reference.new_zeros(1, model.mel_config.n_mels, n_frames)
         latent = reference.new_zeros(1, model.mel_config.samples(n_frames))
         with torch.no_grad():

@@ -107,7 +107,7 @@ class HubVocoder(Vocoder, ModelHubMixin, library_name="waveflow"):
         local_files_only: bool,
         token: str | bool | None,
         device: torch.device | str = "auto",
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
         backend: str = "auto",
         **_: Any,  # what the mixin found in config.json; `from_pretrained` takes nothing unknown
     ) -> HubVocoder:

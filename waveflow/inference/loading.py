@@ -20,7 +20,7 @@ def load(
     name_or_path: str | os.PathLike[str] | None = None,
     *,
     device: torch.device | str = "auto",
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     backend: str = "auto",
     adapter: str | os.PathLike[str] | None = None,
 ) -> Vocoder:
@@ -30,7 +30,8 @@ def load(
         name_or_path: A bundled model's name, or a directory with `config.json` and `model.safetensors`; the bundled
             LapGlow unless given.
         device: Where to run; `auto` is a GPU if there is one.
-        dtype: Precision of synthesis; float32 unless given. Likelihoods are always computed in float32.
+        dtype: Precision of synthesis or its name: float32 unless given, bfloat16, float16 or float64. Likelihoods are
+            always computed in float32.
         backend: Who computes the inverse: `reference` (plain PyTorch), `compile` (torch.compile), `triton` and `cuda`
             (kernels of a GPU), `onednn` (the CPU's), or `auto`, which takes the fastest that agrees with the reference.
         adapter: A voice on top of the model: the `adapter.safetensors` of `waveflow finetune --adapter`. It is merged
@@ -38,7 +39,7 @@ def load(
 
     Raises:
         ValueError: No such model, a file that must be converted first, an adapter made for another base, no such
-            backend, or one that knows no such model or precision.
+            precision or backend, or a backend that knows no such model or precision.
         RuntimeError: The device or the backend asked for cannot be used here; the message says why.
     """
     path = find_checkpoint(name_or_path)

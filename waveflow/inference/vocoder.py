@@ -17,14 +17,14 @@ from waveflow import ops
 from waveflow.audio.mel import MelSpectrogram
 from waveflow.audio.mel_check import check_mel
 from waveflow.checkpoints import native
-from waveflow.inference.arguments import batch_of_audio, check_lengths, check_settings, mels_for
+from waveflow.inference.arguments import batch_of_audio, check_lengths, check_settings, mels_for, require_tensor
 from waveflow.inference.backends import inverse_by
 from waveflow.inference.deferred import Deferred
 from waveflow.inference.denoise import Denoiser
 from waveflow.inference.fuse import fuse
 from waveflow.inference.likeness import likeness
 from waveflow.inference.noise import batch_normal, dequantized, seeds_of
-from waveflow.inference.precision import in_own_precision
+from waveflow.inference.precision import in_own_precision, precision_of
 from waveflow.inference.project import project as project_onto
 from waveflow.inference.streaming import Stream
 from waveflow.inference.streaming.flow import StreamedInverse, streamable
@@ -48,7 +48,7 @@ class Vocoder:
     Args:
         model: The trained flow; kept as `model`, a fused copy synthesises.
         device: Where to run.
-        dtype: Precision of synthesis, float32 unless given.
+        dtype: Precision of synthesis or its name: float32 unless given, bfloat16, float16 or float64.
         backend: One of `waveflow.inference.backends.BACKENDS`.
         name: What to call it in reports.
 
@@ -62,12 +62,12 @@ class Vocoder:
         model: MelFlow,
         *,
         device: torch.device | str = "cpu",
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
         backend: str = "auto",
         name: str = "",
     ) -> None:
         self.device = torch.device(device)
-        self.dtype = dtype or torch.float32
+        self.dtype = precision_of(dtype)
         self.name = name
         self._asked = backend
         self._hold(model)
@@ -89,7 +89,7 @@ class Vocoder:
     def __setstate__(self, state: dict[str, Any]) -> None:
         model_class, config, updates, weights = state.pop("model")
         vars(self).update(state)
-        with torch.random.fork_rng(devices=[]):
+        with native.apart():
             model = model_class(config)
         low_rank.attach_updates(model, updates)
         model.load_state_dict(weights)
@@ -202,6 +202,7 @@ class Vocoder:
     @in_own_precision
     def mel(self, audio: Tensor) -> Tensor:
         """The mel of audio at `sample_rate`, `(B, T)` or `(T,)`, under the model's contract."""
+        require_tensor("audio", audio)
         with torch.no_grad():
             return self.transform(audio.to(self.device))
 
@@ -233,6 +234,7 @@ class Vocoder:
         Raises:
             ValueError: Mels against the contract, of another number or too short.
         """
+        require_tensor("latent", z)
         latent = torch.atleast_2d(z).to(self.device, torch.float32)
         target = mels_for(latent, mel, self.config.mel)
         self.model.check(latent, target)

@@ -38,6 +38,19 @@ def inverse_of(kind, monkeypatch):
     return make
 
 
+def test_another_default_precision_changes_nothing(inverse_of):
+    model = perturbed("lapglow", n_flows=2, n_channels=16, dilations=[1, 2])
+    latent, mel = inputs(9)
+    expected = inverse_of(model)(latent, MelContext(mel))
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = inverse_of(model)(latent, MelContext(mel))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
+
+
 def perturbed(name, **config):
     torch.manual_seed(2)
     return moved(build(name, **config)).eval()

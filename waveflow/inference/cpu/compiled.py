@@ -63,7 +63,7 @@ class _Plan:
         n_halves = (6 * tiles + ROWS) * widest + (4 * tiles + ROWS) * c
         padded = n_rows + 6 * reach + 1
         self.n_workers = n_workers
-        self.latents = torch.zeros(len(layout.steps) + 1, n_rows + ROWS, layout.width)
+        self.latents = torch.zeros(len(layout.steps) + 1, n_rows + ROWS, layout.width, dtype=torch.float32)
         self.arrays = Arrays(
             flow=np.array([sizes], FLOW),
             steps=layout.steps,

@@ -54,7 +54,7 @@ class CpuLayout:
         self._offset = centre * folded.upsampling.sum(2)
         self._taps = torch.from_numpy(toom_cook(4, 3, POINTS).taps)
         self._weights = _Store(self._n_operands(folded), dtype)
-        self._floats = [torch.zeros(max(2 * self.channels, self.y_width, self.width, PANEL))]
+        self._floats = [torch.zeros(max(2 * self.channels, self.y_width, self.width, PANEL), dtype=torch.float32)]
         self._n_floats = len(self._floats[0])
         layers: list[tuple[int, ...]] = []
         steps = [self._step(step, layers) for step in folded.steps]

@@ -70,14 +70,17 @@ class Plan:
         self.inside = np.zeros(self.n_rows, np.uint8)
         widths = [len(step.mix) for step in steps]
         padded = self.n_rows + 6 * reach
-        self.hidden = [Buffer(torch.zeros(padded, n_channels)) for _ in range(2)]
-        self.seen = Buffer(torch.zeros(padded, latent_width(max(widths) // 2)))
+        self.hidden = [Buffer(torch.zeros(padded, n_channels, dtype=torch.float32)) for _ in range(2)]
+        self.seen = Buffer(torch.zeros(padded, latent_width(max(widths) // 2), dtype=torch.float32))
         fitting = TOLD_BYTES // (self.n_rows * 2 * n_channels * packing.dtype.itemsize)
         n_told = min(max(len(step.layers) for step in steps), max(1, fitting))
         self.told = [Buffer(torch.zeros(self.n_rows, 2 * n_channels, dtype=packing.dtype)) for _ in range(n_told)]
         self.told_parts = [slice(*share) for share in _shares(n_frames, n_workers)]
-        self.outputs = [Buffer(torch.zeros(self.n_rows, width)) for width in widths]
-        self.latents = [Buffer(torch.zeros(self.n_rows, width)) for width in [*widths, widths[-1] + steps[-1].early]]
+        self.outputs = [Buffer(torch.zeros(self.n_rows, width, dtype=torch.float32)) for width in widths]
+        self.latents = [
+            Buffer(torch.zeros(self.n_rows, width, dtype=torch.float32))
+            for width in [*widths, widths[-1] + steps[-1].early]
+        ]
         self.barrier = threading.Barrier(n_workers)
 
         widest = max(layer.after.shape[1] for step in steps for layer in step.layers)
