@@ -30,8 +30,8 @@ def run(app: FastAPI, host: str, port: int) -> None:
             port,
             http=connection_of(config),
             ws_max_size=config.max_body_bytes,
-            # A client's pong waits behind frames that wait to be computed; what stalls has deadlines of its own.
-            ws_ping_timeout=None,
+            # A client's pong would wait behind its frames, and count as late; what stalls has deadlines of its own.
+            ws_ping_interval=None,
             log_level="warning",
             server_header=False,
             timeout_keep_alive=15,
