@@ -90,6 +90,14 @@ def test_clipping_is_seen_in_one_channel_and_before_resampling(tmp_path, speech)
         clean_file(tmp_path / "a.wav", tmp_path / "a.flac", CleaningConfig())
 
 
+def test_a_float_file_beyond_full_scale_is_set_aside_unless_its_level_is_brought_down(tmp_path, speech):
+    io.write(tmp_path / "a.wav", 20 * speech, RATE, "FLOAT")
+    with pytest.raises(SetAside, match=r"clipped: .* of the samples are beyond full scale; a loudness brings"):
+        clean_file(tmp_path / "a.wav", tmp_path / "a.flac", CleaningConfig())
+    for changes, notes in (({"loudness": -40}, ()), ({"max_clipped": 1}, ("peaks clipped",))):
+        assert clean_file(tmp_path / "a.wav", tmp_path / "a.flac", CleaningConfig(**changes)).notes == notes
+
+
 def test_clipping_can_be_allowed(tmp_path, speech):
     io.write(tmp_path / "a.wav", 8 * speech, RATE)
     clean_file(tmp_path / "a.wav", tmp_path / "a.flac", CleaningConfig(max_clipped=1))

@@ -37,14 +37,14 @@ def test_metadata_decides_what_is_read_and_brings_the_text(tmp_path):
     touch(folder, "wavs/LJ001-0001.wav", "wavs/LJ001-0002.flac", "wavs/unlisted.wav")
     lines = [
         "\ufeffLJ001-0001|Printing, in 1455|Printing, in fourteen fifty five",
-        "LJ001-0002|plain",
+        "LJ001-0002|pl\u2028ain",
         "",
         "LJ001-0003|gone",
     ]
     (folder / "metadata.csv").write_text("\n".join(lines), encoding="utf-8")
     expected = [
         ("LJSpeech-1.1/LJ001-0001", "wavs/LJ001-0001.wav", "Printing, in fourteen fifty five"),
-        ("LJSpeech-1.1/LJ001-0002", "wavs/LJ001-0002.flac", "plain"),
+        ("LJSpeech-1.1/LJ001-0002", "wavs/LJ001-0002.flac", "pl\u2028ain"),
         ("LJSpeech-1.1/LJ001-0003", None, "gone"),
     ]
     for source in (folder, folder / "metadata.csv"):

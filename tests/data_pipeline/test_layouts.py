@@ -50,11 +50,11 @@ def test_libritts_gives_speakers_from_below_its_subsets(tmp_path, inside):
 def test_hi_fi_tts_gives_speakers_from_its_lists(tmp_path):
     path = "audio/11614_other/10547/thousand_0003.flac"
     clip(tmp_path / path)
-    line = {"audio_filepath": path, "text": "Of a", "text_normalized": "Of a.", "duration": 1.0}
+    line = {"audio_filepath": path, "text": "Of a", "text_normalized": "Of\u2028a.", "duration": 1.0}
     missing = {**line, "audio_filepath": path.replace("0003", "0004")}
     listing = tmp_path / "11614_manifest_other_train.json"
-    listing.write_text("\n".join(map(json.dumps, (line, missing))))
-    assert facts(tmp_path) == [(f"11614/10547/thousand_000{n}", "11614", "Of a.") for n in (3, 4)]
+    listing.write_text("\n".join(json.dumps(facts, ensure_ascii=False) for facts in (line, missing)))
+    assert facts(tmp_path) == [(f"11614/10547/thousand_000{n}", "11614", "Of\u2028a.") for n in (3, 4)]
     assert [r.path is None for r in find_recordings(tmp_path)] == [False, True]
 
 

@@ -64,6 +64,24 @@ def test_manifest_comes_back_from_its_file(tmp_path):
     assert manifest.hours == 4 / 3600
 
 
+def test_a_name_or_a_text_may_hold_what_ends_a_line_in_text(tmp_path):
+    manifest = Manifest(tmp_path, (dataclasses.replace(ENTRY, id="a/\u2028\n1", text="\x85one\u2029two\r\x0bthree"),))
+    assert Manifest.read(manifest.write()) == manifest
+
+
+def test_what_editors_add_to_a_manifest_does_no_harm(tmp_path):
+    path = Manifest(tmp_path, (ENTRY,)).write()
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n") + b"\r\n")
+    assert Manifest.read(path).entries == (ENTRY,)
+
+
+def test_a_manifest_in_another_encoding_is_named(tmp_path):
+    path = Manifest(tmp_path, (ENTRY,)).write()
+    path.write_bytes(path.read_bytes().decode().encode("latin-1"))
+    with pytest.raises(ValueError, match="line 1: 'utf-8' codec"):
+        Manifest.read(path)
+
+
 def test_missing_and_empty_manifests_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"manifest.jsonl does not exist; make it with `waveflow preprocess`"):
         Manifest.read(tmp_path)

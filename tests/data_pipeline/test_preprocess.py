@@ -116,6 +116,17 @@ def test_same_id_twice_keeps_one_and_names_the_other(tmp_path):
     assert str(tmp_path / "x/bo/1.wav") in report.rejected[0].detail
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_no_utf8_is_set_aside(recordings, tmp_path):
+    folder, _ = recordings
+    os.rename(folder / "b.wav", os.fsencode(folder) + b"/caf\xe9.wav")
+    report = preprocess([folder], tmp_path / "out")
+    assert Manifest.read(tmp_path / "out") == report.manifest
+    assert [e.id for e in report.manifest.entries] == [f"recordings/{n}" for n in ("a", "c", "surround")]
+    (named,) = (r for r in report.rejected if r.reason == "name")
+    assert (named.id, named.path) == ("recordings/caf\\udce9", f"{folder}/caf\\udce9.wav")
+
+
 def test_listed_recording_that_is_missing_is_reported(tmp_path):
     shutil.copytree(DATA / "ljspeech", tmp_path / "lj")
     (tmp_path / "lj/wavs/LJ001-0008.flac").unlink()

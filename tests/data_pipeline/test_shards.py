@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import json
 import tarfile
@@ -41,6 +42,8 @@ def test_a_shard_holds_a_sound_file_and_its_facts_for_each_recording(corpus, tmp
 
 
 def test_lists_say_where_each_recording_is(corpus, tmp_path):
+    odd = dataclasses.replace(corpus.entries[0], text="one\u2028two")
+    corpus = dataclasses.replace(corpus, entries=(odd, *corpus.entries[1:]))
     shards, _ = write_shards(corpus, tmp_path, megabytes=SMALL)
     again = ShardList.read(tmp_path)
     assert again == shards

@@ -97,7 +97,7 @@ def preprocess(
             raise typer.Exit(1) from error
     facts = report.to_dict()
     # What is silent or too short is set aside as asked; what could not be read is a failure.
-    unread = [rejected for rejected in report.rejected if rejected.reason in ("unreadable", "failed")]
+    unread = [rejected for rejected in report.rejected if rejected.reason in ("unreadable", "failed", "name")]
     for rejected in unread:
         complain(f"{rejected.path}: {rejected.detail}")
     if shards is not None:

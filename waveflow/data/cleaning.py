@@ -33,7 +33,8 @@ class CleaningConfig:
         max_seconds: Longer recordings are set aside; None takes any length.
         trim_db: Cut silence at both ends, more than this many dB below the loudest part; None cuts nothing.
         loudness: Bring to this loudness, LUFS (ITU-R BS.1770), short of clipping; None leaves levels.
-        max_clipped: Share of clipped samples above which a recording is set aside; 1 takes all.
+        max_clipped: Share of clipped samples, or of such that 16 bits would clip, above which a recording is set aside;
+            1 takes all.
 
     Raises:
         ValueError: A setting is out of its range.
@@ -108,6 +109,9 @@ def clean_file(source: Path, target: Path, config: CleaningConfig) -> Cleaned:
         notes.append("upsampled")
     if clipping.share > config.max_clipped:
         raise SetAside("clipped", f"{clipping.share:.2%} of the samples stand at full scale")
+    if config.loudness is None and clipping.share_beyond > config.max_clipped:
+        detail = f"{clipping.share_beyond:.2%} of the samples are beyond full scale; a loudness brings them within"
+        raise SetAside("clipped", detail)
     peak = float(audio.abs().max())
     if peak < SILENT_PEAK:
         raise SetAside("silent", f"peak {peak:.2g}, {20 * math.log10(max(peak, 1e-10)):.0f} dB")
@@ -121,7 +125,7 @@ def clean_file(source: Path, target: Path, config: CleaningConfig) -> Cleaned:
         notes += ["loudness limited by peak"] * limited
     target.parent.mkdir(parents=True, exist_ok=True)
     if write(target, audio, config.sample_rate):
-        notes.append("resampling overshoots clipped")
+        notes.append("peaks clipped")
     return Cleaned(len(audio), hashlib.sha256(target.read_bytes()).hexdigest(), tuple(notes))
 
 

@@ -83,7 +83,7 @@ def _searched(folder: Path, speaker: str | None, skip: Path | None) -> list[Reco
 
 def _listed(listing: Path, speaker: str | None) -> list[Recording]:
     try:
-        lines = listing.read_text(encoding="utf-8-sig").splitlines()
+        lines = listing.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{listing} cannot be read as UTF-8 text: {error}") from error
     folder = listing.parent

@@ -60,7 +60,7 @@ def _hifi_tts(folder: Path) -> Iterator[Found]:
     """Hi-Fi TTS (arXiv:2104.01497): `<speaker>_manifest_<quality>_<split>.json` beside `audio/`, JSON lines."""
     for listing in sorted(folder.glob("*_manifest_*_*.json")):
         speaker = listing.name.partition("_")[0]
-        for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(listing.read_bytes().splitlines(), 1):
             try:
                 facts = json.loads(line)
                 inner = PurePosixPath(facts["audio_filepath"])

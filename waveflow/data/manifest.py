@@ -113,16 +113,18 @@ class Manifest:
         """Read `manifest.jsonl`, one JSON object a line; `path` may be its folder.
 
         Raises:
-            ValueError: Missing, empty, or a line that is no entry, which is named.
+            ValueError: Missing, empty, no UTF-8, or a line that is no entry, which is named.
         """
         path = Path(path)
         path = path / NAME if path.is_dir() else path
         if not path.is_file():
             raise ValueError(f"{path} does not exist; make it with `waveflow preprocess`")
         entries = []
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        # As bytes: in text a line would end at U+2028 and the like, which names and texts may hold.
+        for number, line in enumerate(path.read_bytes().splitlines(), 1):
             try:
-                entries.append(entry_of(json.loads(line)))
+                if line.strip():
+                    entries.append(entry_of(json.loads(line)))
             except ValueError as error:
                 raise ValueError(f"{path}, line {number}: {error}; run `waveflow preprocess` again") from error
         if not entries:

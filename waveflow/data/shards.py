@@ -228,7 +228,7 @@ def _copy_others(manifest: Manifest, out: Path) -> None:
 
 def _read_places(path: Path) -> list[Place]:
     places = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_bytes().splitlines():
         facts = json.loads(line)
         offset, bytes = facts.pop("offset"), facts.pop("bytes")
         places.append(Place(entry_of(facts), offset, bytes))
