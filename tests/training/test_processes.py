@@ -158,9 +158,12 @@ def test_torchrun_restarts_a_killed_process_from_the_last_checkpoint_to_the_same
 def test_a_signal_saves_and_exits_cleanly_and_the_run_goes_on_to_the_same_weights(pair, run, number):
     whole, stopped = pair(train={"steps": 12, "save_every": 100, "validate_every": 100}, data={"workers": 1})
     run(whole)
-    process = subprocess.Popen(command(stopped), env=environment(), stderr=subprocess.PIPE, text=True)
+    # To the whole group, as a terminal does, and torchrun.
+    process = subprocess.Popen(
+        command(stopped), env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     wait_for(Path(stopped.train.out) / "log.jsonl", process)
-    process.send_signal(number)
+    os.killpg(process.pid, number)
     said = process.communicate(timeout=LONG)[1]
     assert process.returncode == 0, said
     assert "interrupted after" in said

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -83,7 +85,7 @@ def batches(dataset: Dataset[Item], config: TrainConfig, team: Team, first_step:
         collate_fn=_Collate(n_parts),
         pin_memory=team.device.type == "cuda",
         timeout=data.timeout if data.workers else 0,
-        worker_init_fn=_ignore_interrupt,
+        worker_init_fn=_leave_stopping_to_parent,
         prefetch_factor=4 if data.workers else None,
     )
     # The reading processes start here, before this process has threads of its own, which a fork does not survive well.
@@ -145,6 +147,16 @@ def _watched(stream: Iterator[list[Part]], config: TrainConfig) -> Iterator[list
         yield parts
 
 
-def _ignore_interrupt(_: int) -> None:
-    # Ctrl-C reaches every process of the terminal; the training process alone decides when to stop.
+def _leave_stopping_to_parent(_: int) -> None:
+    # Ctrl-C reaches every process of the terminal, and SIGTERM by torchrun or `timeout` every process of a group; the
+    # training process alone decides when to stop, and ends its readers by a SIGTERM of its own.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_told_by, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_when_told_by(parent: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
