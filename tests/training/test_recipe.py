@@ -67,12 +67,19 @@ def test_an_unknown_setting_of_the_model_fails_with_the_nearest_valid_name(small
     [
         ("train.steps=many", r"train\.steps=many.*could not be converted"),
         ("train.steps=1,2", "sweep"),
-        ("steps", "'steps'"),
+        ("steps", "'steps' cannot be read as NAME=VALUE"),
+        ("train.out=a=b", "'train.out=a=b' cannot be read as NAME=VALUE.*quotes"),
+        ("train.out=größe", "'train.out=größe' cannot be read as NAME=VALUE.*quotes"),
     ],
 )
 def test_a_wrong_override_is_quoted(override, complaint):
     with pytest.raises(ValueError, match=complaint):
         compose(None, [*GIVEN, override])
+
+
+@pytest.mark.parametrize("folder", ["a=b", "runs/größe, {x}"])
+def test_a_value_in_quotes_may_hold_anything(folder):
+    assert compose(None, [*GIVEN, f'train.out="{folder}"']).train.out == folder
 
 
 def test_a_recipe_is_found_by_name_in_the_working_directory(tmp_path, monkeypatch):

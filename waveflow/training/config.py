@@ -6,6 +6,7 @@ One file, a little longer than most: it is what a user reads to know every setti
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -228,8 +229,14 @@ class TrainConfig:
             ValueError: A setting is missing or out of its range; it is named as on the command line.
         """
         for name, value in (("data.manifest", self.data.manifest), ("train.out", self.train.out)):
-            if value == MISSING:
+            if value in (MISSING, ""):
                 raise ValueError(f"{name} is not given; add {name}=PATH")
+        for name in known_keys():
+            value = get(self, name)
+            if any(
+                isinstance(x, float) and not math.isfinite(x) for x in (value if isinstance(value, list) else [value])
+            ):
+                raise ValueError(f"{name} is {value}, expected finite numbers")
         for name, lowest in LOWEST.items():
             value = get(self, name)
             if not value >= lowest:
@@ -241,6 +248,10 @@ class TrainConfig:
         for name in ("data.gain_db", "optimizer.betas"):
             if len(get(self, name)) != 2:
                 raise ValueError(f"{name} is {get(self, name)}, expected two numbers")
+        if not all(0 <= beta < 1 for beta in self.optimizer.betas):
+            raise ValueError(f"optimizer.betas is {self.optimizer.betas}, expected numbers from 0 to below 1")
+        if self.objective.sigma is not None and self.objective.sigma < 0:
+            raise ValueError(f"objective.sigma is {self.objective.sigma}, expected at least 0")
         if self.data.gain_db[0] > self.data.gain_db[1]:
             raise ValueError(f"data.gain_db is {self.data.gain_db}, expected the lower level first")
         if self.optimizer.name not in OPTIMIZERS:

@@ -21,7 +21,6 @@ LOWEST = {
     "objective.own_weight": 0,
     "finetune.rank": 0,
     "train.steps": 1,
-    "train.seed": 0,
     "train.accumulate": 1,
     "train.log_every": 1,
     "train.validate_every": 1,
@@ -40,5 +39,6 @@ RANGES = {
     "schedule.final": (0, 1),
     "objective.spectral_share": (0, 1),
     "train.ema": (0, 1),
+    "train.seed": (0, 2**63 - 1),
 }
 """The least and the most, both allowed."""

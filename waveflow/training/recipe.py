@@ -72,9 +72,17 @@ def find_recipe(recipe: str | Path) -> Path:
 
 def _checked(overrides: Sequence[str]) -> list[str]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
 
-    checked = []
-    for text, parsed in zip(overrides, OverridesParser.create().parse_overrides(list(overrides))):
+    parser, checked = OverridesParser.create(), []
+    for text in overrides:
+        try:
+            parsed = parser.parse_override(text)
+        except HydraException as error:
+            raise ValueError(
+                f"{text!r} cannot be read as NAME=VALUE; a value with signs or letters beyond ASCII wants quotes of "
+                "its own, for instance 'train.out=\"runs/a=b\"'"
+            ) from error
         key = parsed.key_or_group
         check_key(key)
         if parsed.is_sweep_override():
