@@ -1,9 +1,11 @@
+import os
 import shutil
+import signal
 
 import pytest
 import torch
 from conftest import DATA
-from runs import SMALL, interrupt_after, log_of
+from runs import SMALL, checkpoint_of, interrupt_after, log_of, weights_of
 
 from waveflow.audio.io import write
 from waveflow.checkpoints import fingerprint, load, read_adapter, save
@@ -14,6 +16,7 @@ from waveflow.models import build
 from waveflow.training import TrainingError
 from waveflow.training.finetune import finetune_config, speaker_corpus
 from waveflow.training.run import Run, build_model
+from waveflow.training.validation import validate
 
 SHORT = [f"train.{name}={SMALL['train'][name]}" for name in ("device", "bf16", "validate_seconds", "listen")]
 SHORT += ["train.steps=4", "train.validate_every=2", "schedule.warmup=1", "data.segment=4096", "data.workers=0"]
@@ -38,7 +41,8 @@ def test_a_model_adapts_to_a_folder_of_recordings(base, run, tmp_path):
 def test_a_model_that_only_gets_worse_is_given_back_as_it_was(base, run, tmp_path):
     corpus, _ = speaker_corpus(DATA / "kathleen", base, tmp_path / "corpus")
     harmful = ["train.patience=1", "optimizer.name=adamw", "optimizer.lr=3e-3", "train.ema=0"]
-    outcome, _ = run(finetune_config(base, corpus, tmp_path / "tuned", overrides=[*SHORT, *harmful]))
+    outcome, text = run(finetune_config(base, corpus, tmp_path / "tuned", overrides=[*SHORT, *harmful]))
+    assert f"no validation was better than that of {base}, so these are its weights" in text
     first, then = log_of(tmp_path / "tuned", "held-out")
     assert then["loss"] > first["loss"]
     assert outcome.bits == first["bits"]
@@ -105,6 +109,34 @@ def test_paths_with_odd_characters_reach_the_config(base, tmp_path):
     odd = tmp_path / 'a, b = {c} "d" ${e}'
     config = finetune_config(base, odd, odd)
     assert config.data.manifest == config.train.out == str(odd)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("data.manifest", "speaker"), ("train.out", "output"), ("train.init", "model")]
+)
+def test_what_an_option_says_is_refused_as_a_setting(base, tmp_path, name, option):
+    with pytest.raises(ValueError, match=f"{name} is not a setting here, for --{option} says it"):
+        finetune_config(base, tmp_path, tmp_path, overrides=[f"{name}=elsewhere"])
+
+
+def test_a_run_that_was_stopped_before_its_first_step_goes_on_to_the_same_state(
+    base, corpus, run, tmp_path, monkeypatch
+):
+    def stopped(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return validate(*arguments)
+
+    whole, parts = (finetune_config(base, corpus, tmp_path / name, overrides=SHORT) for name in ("whole", "parts"))
+    run(whole)
+    with monkeypatch.context() as patch:
+        patch.setattr("waveflow.training.loop.validate", stopped)
+        assert run(parts)[0].step == 0
+    run(parts)
+    one, other = checkpoint_of(whole.train.out), checkpoint_of(parts.train.out)
+    assert torch.equal(weights_of(one), weights_of(other))
+    facts = ("best_loss", "best_bits", "stale", "figures", "first")
+    assert [one[k] for k in facts] == [other[k] for k in facts]
+    assert [row["step"] for row in log_of(parts.train.out, "held-out")] == [0, 2, 4]
 
 
 def test_a_mistake_in_the_settings_is_found_before_any_work(tmp_path, base):

@@ -83,7 +83,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits_as_one_that_was_not(sma
     one, other = checkpoint_of(whole.train.out), checkpoint_of(parts.train.out)
     assert torch.equal(weights_of(one), weights_of(other))
     assert {**one, "config": 0}.keys() == {**other, "config": 0}.keys()
-    facts = ("step", "usual_norm", "best_loss", "best_bits", "figures", "first")
+    facts = ("step", "usual_norm", "best_loss", "best_bits", "stale", "figures", "first")
     assert [one[k] for k in facts] == [other[k] for k in facts]
     assert [row["nats"] for row in log_of(whole.train.out)] == [row["nats"] for row in log_of(parts.train.out)]
 

@@ -6,6 +6,7 @@ import torch
 from waveflow.audio.mel import MelConfig
 from waveflow.bijections import ActNorm, Chain
 from waveflow.models import LapGlow, LapGlowConfig
+from waveflow.training import TrainingError
 from waveflow.training.batches import segments
 from waveflow.training.run import Run, build_model, initialize
 
@@ -57,3 +58,27 @@ def test_a_run_goes_on_with_the_new_settings_of_its_optimizer(small, name):
         for one in (run, fresh)
     )
     assert groups == expected
+
+
+def test_a_run_of_another_optimizer_is_refused(small):
+    old, run = (
+        Run.start(config, build_model(config), torch.device("cpu"))
+        for config in (small(optimizer={"name": name}) for name in ("adamw", "muon"))
+    )
+    with pytest.raises(TrainingError, match=r"optimizer\.name=adamw, .* muon .*; go on with adamw"):
+        run.restore(old.state())
+
+
+def test_a_best_loss_of_another_objective_is_forgotten(small):
+    def start(weight):
+        config = small(objective={"spectral_weight": weight}, train={"patience": 2})
+        return Run.start(config, build_model(config), torch.device("cpu"))
+
+    old, same, run = start(0.3), start(0.3), start(1.0)
+    old.judge({"nats": 4.0, "bits": 9.2, "loss": -3.0})
+    old.step = 2
+    assert not old.judge({"nats": 4.0, "bits": 9.2, "loss": -2.0})
+    same.restore(old.state())
+    assert (same.best_loss, same.stale) == (-3.0, 1)
+    assert any(change.startswith("best loss: -3 -> none") for change in run.restore(old.state()))
+    assert run.judge({"nats": 3.9, "bits": 9.3, "loss": -1.0})

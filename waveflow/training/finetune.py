@@ -70,6 +70,9 @@ def finetune_config(
     """
     read_facts(base)
     defaults = [*(() if recipe else DEFAULTS), *(ADAPTER_DEFAULTS if adapter else ())]
+    for name, given in (("data.manifest", "--speaker"), ("train.out", "--output"), ("train.init", "--model")):
+        if any(text.lstrip("+").startswith(f"{name}=") for text in overrides):
+            raise ValueError(f"{name} is not a setting here, for {given} says it; leave it out")
     config = compose(recipe, [*defaults, *overrides, "data.manifest=later", "train.out=later"])
     # Paths are set past Hydra, whose grammar gives a meaning to characters that a path may have.
     config.data.manifest, config.train.out, config.train.init = str(corpus), str(out), str(base)

@@ -78,7 +78,7 @@ def train(config: TrainConfig, console: Console | None = None) -> Outcome:
         with Reporter(folder, plan.steps, run.step, console) as report:
             report.say(*news)
             meter = Meter(run, report, team, keeper.newest)
-            if plan.init and run.step == 0:
+            if plan.init and run.step == 0 and not run.first:
                 # What the run starts from is a validation like any other, so that it never ends with a worse model.
                 keeper.judge(validate(run, clips, report, team))
             while run.step < plan.steps and not run.is_stale:
@@ -105,4 +105,6 @@ def train(config: TrainConfig, console: Console | None = None) -> Outcome:
             reason = "no improvement" if run.is_stale else "finished"
             model = keeper.publish()
             report.say(f"{reason} after {run.step} steps, {run.best_bits:.4f} bits per sample at best: {model}")
+            if plan.patience and run.first and run.best_loss == run.first["loss"]:
+                report.say(f"no validation was better than that of {plan.init}, so these are its weights")
             return Outcome(reason, run.step, run.best_bits, model)

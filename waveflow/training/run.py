@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 INITIAL_ITEMS = 64
 """Items whose statistics initialise ActNorm, at most; all processes take the same ones, the first of the run."""
 
+JUDGED_BY = ("objective.", "train.validate_clips", "train.validate_seconds")
+"""Settings without which losses on held-out recordings cannot be compared."""
+
 
 @dataclass
 class Run:
@@ -178,7 +181,7 @@ class Run:
             Settings that are not what they were, as `name: old -> new`; the run goes on with the new ones.
 
         Raises:
-            TrainingError: The state is of another model, or of other weights that train.
+            TrainingError: The state is of another model, of other weights that train, or of another optimizer.
         """
         facts = {
             "model_config": describe(self.model),
@@ -192,6 +195,12 @@ class Run:
                     f"{self.config.train.out} holds a run of another model or other trained weights "
                     f"({_difference(name, state.get(name), now)}); go on with its settings, or choose another train.out"
                 )
+        was, now = state["config"]["optimizer"]["name"], self.config.optimizer.name
+        if was != now:
+            raise TrainingError(
+                f"{self.config.train.out} holds a run by optimizer.name={was}, whose state {now} cannot take over; "
+                f"go on with {was}, or choose another train.out"
+            )
         self.model.load_state_dict(state["model"])
         self.average.model.load_state_dict(state["average"])
         self.average.n_updates = state["n_updates"]
@@ -199,7 +208,11 @@ class Run:
         refresh(self.optimizer, self.config.optimizer)
         for name in ("step", "usual_norm", "best_loss", "best_bits", "stale", "figures", "first"):
             setattr(self, name, state[name])
-        return _changes(state["config"], self.config.to_dict())
+        changes = _changes(state["config"], self.config.to_dict())
+        if self.figures and any(change.startswith(JUDGED_BY) for change in changes):
+            changes.append(f"best loss: {self.best_loss:.4g} -> none, for it is measured otherwise now")
+            self.best_loss, self.best_bits, self.stale, self.first = math.inf, math.inf, 0, {}
+        return changes
 
 
 def build_model(config: TrainConfig) -> MelFlow:
