@@ -91,6 +91,11 @@ def test_the_commands_know_what_the_environment_and_entry_points_name(tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 2
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment | {"WAVEFLOW_MODELS": "othr_package"}
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "WAVEFLOW_MODELS names 'othr_package', which Python does not find" in done.stderr
     for variables in ({"WAVEFLOW_MODELS": "other_package"}, {}):
         done = subprocess.run(command, capture_output=True, text=True, env=environment | variables)
         assert done.returncode == 0, done.stderr

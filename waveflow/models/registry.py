@@ -90,8 +90,15 @@ def _import_others() -> None:
     """Import what other packages, and the environment, name."""
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
         entry.load()
-    for module in filter(None, os.environ.get(VARIABLE, "").split(",")):
-        importlib.import_module(module.strip())
+    for module in filter(None, map(str.strip, os.environ.get(VARIABLE, "").split(","))):
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name != module:
+                raise
+            raise ValueError(
+                f"{VARIABLE} names {module!r}, which Python does not find; add it to PYTHONPATH"
+            ) from error
 
 
 def is_registered(name: str) -> bool:
