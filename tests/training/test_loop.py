@@ -13,9 +13,11 @@ from waveflow.checkpoints import CheckpointError, load
 from waveflow.checkpoints.native import read_facts
 from waveflow.data.manifest import Manifest
 from waveflow.training import TrainingError
-from waveflow.training.objective import Objective
-from waveflow.training.run import Run
+from waveflow.training.objective import Objective, Part
+from waveflow.training.run import Run, build_model
 from waveflow.training.state import Checkpoints
+from waveflow.training.team import Team
+from waveflow.training.validation import held_out, score
 
 
 def test_the_loss_falls_on_real_speech(small, run):
@@ -240,12 +242,34 @@ def test_syntheses_are_made_for_their_likelihood_alone_too(small, run):
 
 
 def test_validation_tells_the_loss_that_is_minimised(small, run):
-    for weight in (0.3, 0.0):
-        config = small(objective={"spectral_weight": weight}, train={"out": f"{small().train.out}-{weight}"})
+    for weight, own in ((0.3, 0.0), (0.0, 0.0), (0.3, 0.2)):
+        out = f"{small().train.out}-{weight}-{own}"
+        config = small(objective={"spectral_weight": weight, "own_weight": own}, train={"out": out})
         run(config)
         for row in log_of(config.train.out, "held-out"):
-            assert row["loss"] == pytest.approx(weight * row.get("spectral", 0.0) - row["nats"])
-            assert ("spectral" in row) == (weight > 0)
+            weighted = weight * row.get("spectral", 0.0) + own * row.get("own", 0.0)
+            assert row["loss"] == pytest.approx(weighted - row["nats"])
+            assert ("spectral" in row, "own" in row) == (weight > 0, own > 0)
+
+
+def test_validation_measures_how_much_less_likely_syntheses_are_as_training_does(small):
+    config = small(objective={"own_weight": 0.2})
+    model = build_model(config)
+    for parameter in model.parameters():
+        parameter.data += 0.01 * torch.randn_like(parameter)
+    run, clips = Run.start(config, model, torch.device("cpu")), held_out(config, model)
+    assert len(clips) > 1
+    expected = samples = 0.0
+    for index in range(len(clips)):
+        audio = clips[index].audio[None]
+        mel = clips[index].mel[None, :, : audio.shape[1] // model.mel_config.hop_length]
+        generator = torch.Generator().manual_seed(index)
+        uniform, latent = (draw(audio.shape, generator=generator) for draw in (torch.rand, torch.randn))
+        with torch.no_grad():
+            expected += audio.shape[1] * float(run.objective(Part(audio, mel, uniform, torch.tensor([0]), latent))[2])
+        samples += audio.shape[1]
+    assert expected > 0
+    assert score(run, clips, Team(torch.device("cpu")))["own"] == pytest.approx(expected / samples, rel=0.02)
 
 
 def test_patience_ends_the_run_and_the_best_validation_is_the_model(small, run):

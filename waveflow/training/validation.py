@@ -65,27 +65,35 @@ def score(run: Run, clips: UtteranceDataset, team: Team) -> dict[str, float]:
     Every sample weighs the same. The noise of a recording is the same at every call.
 
     Returns:
-        `nats` and `bits` per sample; `spectral` distance where the run trains by it; and `loss`, which is what the run
-        minimises.
+        `nats` and `bits` per sample; `spectral` distance, and `own` as in `Objective`, where the run trains by them;
+        and `loss`, which is what the run minimises.
     """
     model, objective = run.average.model, run.config.objective
     sounds = n_chosen(run.config) > 0
-    nats = distance = samples = 0.0
+    nats = distance = own = samples = 0.0
     for index in range(team.rank, len(clips), team.size):
         audio, mel = _fitting(model, clips[index], team)
         generator = torch.Generator().manual_seed(index)
         uniform = torch.rand(audio.shape, generator=generator).to(team.device)
-        nats += float(log_likelihood(*model(dequantize(audio, uniform), mel)))
+        likelihood = float(log_likelihood(*model(dequantize(audio, uniform), mel)))
+        nats += likelihood
         samples += audio.shape[1]
         if sounds:
             latent = run.objective.sigma * torch.randn(audio.shape, generator=generator)
             synthesis = model.inverse(latent.to(team.device), mel)
             distance += audio.shape[1] * float(run.objective.spectral(synthesis, audio))
-    nats, distance, samples = team.sum(nats, distance, samples)
+            if run.objective.own:
+                own_mel = run.objective.spectral.mel(synthesis)[..., : mel.shape[-1]]
+                missing = likelihood - float(log_likelihood(*model(dequantize(synthesis, uniform), own_mel)))
+                own += audio.shape[1] * math.log1p(max(0.0, missing / audio.shape[1]))
+    nats, distance, own, samples = team.sum(nats, distance, own, samples)
     figures = {"nats": nats / samples, "bits": bits_per_sample(nats / samples)}
     if sounds:
         figures["spectral"] = distance / samples
-    return {**figures, "loss": objective.spectral_weight * figures.get("spectral", 0.0) - figures["nats"]}
+        if run.objective.own:
+            figures["own"] = own / samples
+    weighted = objective.spectral_weight * figures.get("spectral", 0.0) + objective.own_weight * figures.get("own", 0.0)
+    return {**figures, "loss": weighted - figures["nats"]}
 
 
 @torch.no_grad()
