@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from conftest import DATA
+from runs import SMALL, changed, write_corpus
 from small_models import small
 
 import waveflow
@@ -21,6 +23,7 @@ from waveflow.checkpoints import native
 from waveflow.cli.main import LazyCommands, main
 from waveflow.inference import loading
 from waveflow.models import registry
+from waveflow.training import TrainConfig, train
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md"))
@@ -114,6 +117,15 @@ def test_the_blocks_of_a_page_run_in_order(path, place, monkeypatch):
 )
 def test_slow_blocks_of_a_page_run_in_order(path, place, monkeypatch):
     run_page(path, place, monkeypatch, slow=True)
+
+
+@pytest.mark.slow
+def test_the_model_of_ones_own_trains(place, monkeypatch):
+    run_page(ROOT / "docs/extending.md", place, monkeypatch, slow=False)
+    (place / "corpus").mkdir()
+    own = {"data": {"manifest": str(write_corpus(DATA, place / "corpus"))}, "train": {"out": "run"}}
+    config = TrainConfig.from_dict(changed(changed(SMALL, {"model": "bent", "model_config": {}}), own))
+    assert train(config).reason == "finished"
 
 
 def test_python_of_the_readme_runs(place, monkeypatch):
