@@ -1,6 +1,7 @@
 """Small WaveGlows written as other projects write them, without those projects."""
 
 import io
+import pickle
 import sys
 import tarfile
 import types
@@ -8,6 +9,7 @@ import warnings
 from contextlib import contextmanager
 
 import torch
+import torch.nn.backends.thnn
 from torch import nn
 
 from waveflow.audio.mel import MelConfig
@@ -130,6 +132,42 @@ def write_object(path, state, *, legacy=False):
         warnings.simplefilter("ignore")
         saved = {"model": as_object(state, glow), "iteration": 7, "learning_rate": 1e-4}
         torch.save(saved, path, _use_new_zipfile_serialization=not legacy)
+
+
+class _Pickler(pickle.Pickler):
+    """Parameters as torch 0.4 pickled them."""
+
+    def reducer_override(self, value):
+        if type(value) is nn.Parameter:
+            return nn.Parameter, (value.data, value.requires_grad)
+        return NotImplemented
+
+
+class _Backend:
+    """What every module of torch before 1.3 has as `_backend`."""
+
+    def __reduce__(self):
+        return torch.nn.backends.thnn._get_thnn_function_backend, ()
+
+
+def write_old_object(path, state):
+    """The object as torch of 2018 and 2019 pickled it, when the published checkpoints were made."""
+    with fake_glow() as glow, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = as_object(state, glow)
+        for module in model.modules():
+            module._backend = _Backend()
+        old_pickle = types.SimpleNamespace(__name__="pickle", Pickler=_Pickler, dump=pickle.dump)
+        torch.save({"model": model}, path, old_pickle, _use_new_zipfile_serialization=False)
+
+
+def write_wrapped_object(path, state):
+    """The object within `DataParallel`, as it is where there are GPUs."""
+    with fake_glow() as glow, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wrapped = nn.DataParallel(as_object(state, glow))
+        wrapped.device_ids, wrapped.output_device, wrapped.src_device_obj = [0, 1], 0, torch.device("cuda", 0)
+        torch.save({"model": wrapped}, path)
 
 
 NEMO_YAML = """

@@ -37,6 +37,8 @@ FORMATS = {
     "object, generation 1, legacy": lambda path, s, n: files.write_object(
         path, files.first_generation(s, n), legacy=True
     ),
+    "object of old torch, generation 2, legacy": lambda path, s, n: files.write_old_object(path, files.by_layer(s, n)),
+    "object within DataParallel": lambda path, s, n: files.write_wrapped_object(path, s),
     "object without weight norm": lambda path, s, n: files.write_object(path, files.plain(s)),
     "DeepLearningExamples": lambda path, s, n: torch.save(dle(s, n), path),
     "prefix module.1.": lambda path, s, n: torch.save({"state_dict": prefixed(s, "module.1.")}, path),

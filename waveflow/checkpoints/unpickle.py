@@ -234,6 +234,10 @@ def _parameter(data: Any, *_: Any) -> StoredTensor:
     return data
 
 
+def _nothing(*_: Any) -> None:
+    """What only a model at work needs: the device of a wrapper, and `Module._backend` of torch before 1.3."""
+
+
 def _bytes(text: str, encoding: str = "latin1") -> bytes:
     if encoding != "latin1":
         raise ValueError(f"bytes in the encoding {encoding!r}")
@@ -253,6 +257,9 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
+    "torch.nn.parameter.Parameter": _parameter,  # torch 0.4
+    "torch.device": _nothing,
+    "torch.nn.backends.thnn._get_thnn_function_backend": _nothing,
 }
 _NAMES = {f"{module}.{name}" for module in ("torch", "torch.cuda") for name in DTYPES} | {
     "__builtin__.object",
