@@ -1,3 +1,4 @@
+import gzip
 import io
 import os
 import tarfile
@@ -8,7 +9,7 @@ import waveglow_files as files
 
 from waveflow import adapters
 from waveflow.audio.mel import MelConfig
-from waveflow.checkpoints import CheckpointError, convert, load
+from waveflow.checkpoints import CheckpointError, convert, load, nemo
 from waveflow.checkpoints.nemo import read_mel
 
 TRUTH = {
@@ -180,6 +181,29 @@ def test_a_member_that_declares_more_than_memory_is_refused_unread(tmp_path):
     info.size = 1 << 50
     (tmp_path / "source.nemo").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + b"\0" * 1024)
     refuse(tmp_path, "too many or too large")
+
+
+def test_members_that_are_too_much_together_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setitem(nemo._MAX_BYTES, "model_weights.ckpt", 1000)
+    files.write_tar(tmp_path / "source.nemo", {"a": b"0" * 600, "b": b"0" * 600})
+    refuse(tmp_path, "too many or too large")
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE])
+def test_a_name_that_declares_more_than_memory_is_refused_unread(tmp_path, kind, zipped):
+    info = tarfile.TarInfo("name")
+    info.type, info.size = kind, 1 << 50
+    data = info.tobuf(tarfile.GNU_FORMAT) + b"\0" * 1024
+    (tmp_path / "source.nemo").write_bytes(gzip.compress(data) if zipped else data)
+    refuse(tmp_path, "damaged: it has 1125899906842624 bytes where")
+
+
+def test_a_name_of_names_without_end_is_refused(tmp_path):
+    info = tarfile.TarInfo("name")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 1
+    (tmp_path / "source.nemo").write_bytes((info.tobuf(tarfile.GNU_FORMAT) + b"a" * 512) * 5000)
+    refuse(tmp_path, "damaged: maximum recursion")
 
 
 def test_an_archive_of_endless_members_is_refused(tmp_path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import re
+import shutil
 import tarfile
 import zlib
 from pathlib import PurePosixPath
@@ -17,6 +19,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 _CONFIG, _WEIGHTS = "model_config.yaml", "model_weights.ckpt"
 _MAX_BYTES = {_CONFIG: 1 << 20, _WEIGHTS: 4 << 30}
 _MAX_MEMBERS = 1000
+_PIECE = 1 << 20
 
 
 def is_tar(stream: BinaryIO) -> bool:
@@ -39,19 +42,32 @@ def read_archive(stream: BinaryIO, name: str) -> tuple[dict[str, Any], BinaryIO]
         contents = _read_members(stream, name)
     except CheckpointError:
         raise
-    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as error:
+    except (tarfile.TarError, EOFError, OSError, RecursionError, ValueError, zlib.error) as error:
         raise damaged(name, error) from error
     if missing := sorted(_MAX_BYTES.keys() - contents.keys()):
         raise CheckpointError(f"{name} is a tar archive without {missing[0]}; expected what NeMo's save_to writes")
-    return _parse(contents[_CONFIG], name), io.BytesIO(contents[_WEIGHTS])
+    return _parse(contents[_CONFIG].getvalue(), name), contents[_WEIGHTS]
 
 
-def _read_members(stream: BinaryIO, name: str) -> dict[str, bytes]:
+class _Pieces:
+    """A stream for `tarfile`, which reads a name whole, however long it is declared to be."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream, self.seek, self.tell = stream, stream.seek, stream.tell
+
+    def read(self, size: int) -> bytes:
+        if size > _PIECE:
+            raise ValueError(f"it has {size} bytes where at most {_PIECE} belong")
+        return self.stream.read(size)
+
+
+def _read_members(stream: BinaryIO, name: str) -> dict[str, io.BytesIO]:
     stream.seek(0)
-    mode = "r:gz" if stream.read(2) == GZIP_MAGIC else "r:"
+    zipped = stream.read(2) == GZIP_MAGIC
     stream.seek(0)
-    contents: dict[str, bytes] = {}
-    with tarfile.open(fileobj=stream, mode=mode) as archive:
+    contents: dict[str, io.BytesIO] = {}
+    left = _MAX_BYTES[_WEIGHTS]
+    with tarfile.open(fileobj=_Pieces(gzip.GzipFile(fileobj=stream) if zipped else stream), mode="r:") as archive:
         for count, member in enumerate(archive):
             path = PurePosixPath(member.name)
             if path.is_absolute() or ".." in path.parts or not (member.isreg() or member.isdir()):
@@ -59,7 +75,8 @@ def _read_members(stream: BinaryIO, name: str) -> dict[str, bytes]:
                     f"{name} has the entry {member.name[:200]!r}, which points outside the archive or is no "
                     "plain file: it may be malicious; nothing was unpacked"
                 )
-            if count >= _MAX_MEMBERS or member.size > _MAX_BYTES[_WEIGHTS]:
+            left -= abs(member.size)
+            if count >= _MAX_MEMBERS or left < 0:
                 raise CheckpointError(
                     f"{name} has too many or too large entries for a checkpoint; nothing was unpacked"
                 )
@@ -68,7 +85,9 @@ def _read_members(stream: BinaryIO, name: str) -> dict[str, bytes]:
                 continue
             if key in contents or member.size > _MAX_BYTES[key]:
                 raise CheckpointError(f"{name} has {key} twice or too large; expected what NeMo's save_to writes")
-            contents[key] = archive.extractfile(member).read()
+            contents[key] = io.BytesIO()
+            shutil.copyfileobj(archive.extractfile(member), contents[key], _PIECE)
+            contents[key].seek(0)
     return contents
 
 
