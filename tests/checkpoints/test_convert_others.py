@@ -75,7 +75,7 @@ def test_missing_strange_misshapen_and_infinite_weights_are_refused_by_name(tmp_
         f"lacks {key}": {k: v for k, v in state.items() if k != key},
         "strange": {**state, "strange.weight": torch.ones(3)},
         f"has {key} of shape": {**state, key: torch.ones(len(state[key]) + 1)},
-        f"NaN, infinite or integer values in {key}": {**state, key: torch.full_like(state[key], torch.nan)},
+        f"NaN or infinite values in {key}": {**state, key: torch.full_like(state[key], torch.nan)},
     }
     for message, bad in spoiled.items():
         torch.save(bad, tmp_path / "source.pt")

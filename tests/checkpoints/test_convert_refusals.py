@@ -10,6 +10,7 @@ import torch
 import waveglow_files as files
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from waveflow.checkpoints import CheckpointError, convert, load
 
@@ -85,7 +86,7 @@ SPOILERS = {
     "nothing": (dict.clear, "is no state dict: it is empty"),
     "NaN": (replace("WN.0.end.weight", lambda v: poke(v, float("nan"))), r"NaN.* in WN\.0\.end\.weight"),
     "infinity": (replace("upsample.bias", lambda v: poke(v, float("inf"))), r"NaN.* in upsample\.bias"),
-    "integers": (replace("upsample.bias", lambda v: v.int()), r"integer.* in upsample\.bias"),
+    "integers": (replace("upsample.bias", lambda v: v.int()), r"upsample\.bias of type torch\.int32, expected one of"),
     "no number": (lambda s: s.update({"upsample.bias": "tensor"}), "'upsample.bias' is no tensor"),
     "key that is no text": (lambda s: s.update({3: torch.ones(3)}), "'3' is no tensor"),
     "singular 1x1": (
@@ -141,6 +142,38 @@ def test_weights_too_large_for_half_precision_are_named(tmp_path):
     convert(tmp_path / "source.pt", tmp_path / "native")
 
 
+def test_numbers_of_eight_bits_are_refused(tmp_path):
+    state, _ = files.small_state()
+    save_file({**state, "upsample.bias": state["upsample.bias"].to(torch.float8_e4m3fn)}, tmp_path / "source")
+    with pytest.raises(CheckpointError, match=r"has upsample\.bias of type torch\.float8_e4m3fn, expected one of"):
+        convert(tmp_path / "source", tmp_path / "native")
+
+
+OTHERS = {
+    "HiFi-GAN": ({"generator": {"conv_pre.bias": 0, "resblocks.0.convs1.0.bias": 0}}, "is the generator of a HiFi-GAN"),
+    "Tacotron 2": ({"state_dict": {"module.decoder.attention_rnn.bias_ih": 0}}, "is a Tacotron 2, which makes mels"),
+    "Vocos": ({"backbone.convnext.0.gamma": 0, "head.out.bias": 0}, "is a Vocos"),
+    "own": ({"flow.steps.1.steps.0.steps.0.weight": 0}, "waveflow's own form, which needs no conversion"),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_what_is_no_flow_is_called_by_its_name(tmp_path, other):
+    content, message = OTHERS[other]
+    fill = lambda value: {k: fill(v) for k, v in value.items()} if isinstance(value, dict) else torch.ones(3)  # noqa: E731
+    torch.save(fill(content), tmp_path / "source.pt")
+    with pytest.raises(CheckpointError, match=message):
+        convert(tmp_path / "source.pt", tmp_path / "native")
+
+
+def test_what_holds_no_model_is_said_so(tmp_path):
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "script.pt")
+    torch.save(torch.ones(3), tmp_path / "tensor.pt")
+    for name, message in (("script", "is a TorchScript program"), ("tensor", "holds a Tensor, expected a model")):
+        with pytest.raises(CheckpointError, match=message):
+            convert(tmp_path / f"{name}.pt", tmp_path / "native")
+
+
 class Payload:
     def __init__(self, function, *arguments):
         self.call = (function, arguments)
@@ -180,8 +213,6 @@ def test_a_malicious_file_runs_nothing_and_leaves_nothing(tmp_path, monkeypatch,
 
 @pytest.mark.parametrize("form", ["zip", "legacy", "safetensors", "nemo"])
 def test_a_file_cut_off_anywhere_leaves_nothing(tmp_path, form):
-    from safetensors.torch import save_file
-
     state, _ = files.small_state()
     path = tmp_path / "source"
     if form == "safetensors":

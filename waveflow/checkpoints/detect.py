@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
+from waveflow.checkpoints.errors import CheckpointError
 from waveflow.checkpoints.flowavenet import is_flowavenet, read_flowavenet
 from waveflow.checkpoints.l0sg import is_l0sg, read_l0sg
 from waveflow.checkpoints.nvidia import read_waveglow
@@ -21,6 +23,13 @@ _KNOWN: tuple[tuple[Callable[[dict[str, Tensor]], bool], Callable[..., Found]], 
     (is_flowavenet, read_flowavenet),
     (is_paddle, read_paddle),
 )
+# What is taken for a flow now and then, by a key that it has.
+_OTHERS = {
+    "the generator of a HiFi-GAN or BigVGAN": r"\bresblocks\.0\.",
+    "a Vocos": r"\bbackbone\.convnext\.",
+    "a Tacotron 2, which makes mels": r"\bdecoder\.attention_rnn\.",
+    "a model of waveflow's own form, which needs no conversion": r"^flow\.steps\.",
+}
 
 
 def understand(tensors: dict[str, Tensor], name: str, options: dict[str, Any]) -> Found:
@@ -35,7 +44,13 @@ def understand(tensors: dict[str, Tensor], name: str, options: dict[str, Any]) -
         CheckpointError: It is none of the known models, or unsound.
         ValueError: An option that the model has not, or whose value shapes tell.
     """
-    reader = next((reader for known, reader in _KNOWN if known(tensors)), read_waveglow)
+    reader = next((reader for known, reader in _KNOWN if known(tensors)), None)
+    for other, pattern in _OTHERS.items() if reader is None else ():
+        if any(re.search(pattern, key) for key in tensors):
+            raise CheckpointError(
+                f"{name} is {other}; expected WaveGlow, SqueezeWave, FloWaveNet, or WaveFlow of L0SG or PaddleSpeech"
+            )
+    reader = reader or read_waveglow
     accepted = [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
     if strange := sorted(options.keys() - set(accepted)):
         raise ValueError(

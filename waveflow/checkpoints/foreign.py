@@ -20,6 +20,7 @@ from waveflow.checkpoints.torch_files import read_torch_file
 
 _MAX_MODULES = 20_000
 _MAX_DEPTH = 32
+_MODELS = ("model", "state_dict", "generator")
 _FACTS = ("iteration", "epoch", "learning_rate")
 
 
@@ -92,14 +93,15 @@ def _read_torch(stream: BinaryIO, name: str, sha256: str) -> Foreign:
     root, container = read_torch_file(stream, name)
     model, facts = root, {}
     if isinstance(root, dict):
-        model = next((root[key] for key in ("model", "state_dict") if isinstance(root.get(key), (Record, dict))), root)
+        model = next((root[key] for key in _MODELS if isinstance(root.get(key), (Record, dict))), root)
         facts = {key: root[key] for key in _FACTS if type(root.get(key)) in (int, float)}
     if isinstance(model, Record):
         stored, contents = _flatten(model, name), f"pickled {model.name} object"
     elif isinstance(model, dict):
         stored, contents = model, "state dict"
     else:
-        raise CheckpointError(f"{name} holds a {type(model).__name__}, expected a model or its state dict")
+        kind = type(model).__name__.removeprefix("Stored")
+        raise CheckpointError(f"{name} holds a {kind}, expected a model or its state dict")
     strange = [key for key, value in stored.items() if type(key) is not str or not isinstance(value, StoredTensor)]
     if strange or not stored:
         what = f"{str(strange[0])[:200]!r} is no tensor" if strange else "it is empty"

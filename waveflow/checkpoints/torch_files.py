@@ -98,18 +98,18 @@ class _ZipFile(_File):
         self.entries = {entry.filename: entry for entry in entries}
         if len(self.entries) != len(entries):
             raise damaged(self.name, "two of its entries have one name")
+        pickles = [entry for entry in self.entries if entry.endswith("/data.pkl")]
+        self.root = pickles[0].removesuffix("data.pkl") if pickles else ""
+        if f"{self.root}constants.pkl" in self.entries:
+            raise CheckpointError(f"{self.name} is a TorchScript program; save the model's state_dict() alone")
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise CheckpointError(f"{self.name} is compressed, which torch.save never does; get the original")
         if sum(entry.file_size for entry in entries) > self.size:
             raise damaged(self.name, f"it declares more data than its {self.size} bytes")
-        pickles = [entry for entry in self.entries if entry.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise CheckpointError(f"{self.name} is a zip archive, but not one that torch.save writes")
-        self.root = pickles[0].removesuffix("data.pkl")
         if self.entries[pickles[0]].file_size > MAX_PICKLE_BYTES:
             raise CheckpointError(f"{self.name} has a pickle of over {MAX_PICKLE_BYTES} bytes; save the model alone")
-        if f"{self.root}constants.pkl" in self.entries:
-            raise CheckpointError(f"{self.name} is a TorchScript program; save the model's state_dict() alone")
         if self.entry("byteorder", b"little") != b"little":
             raise CheckpointError(f"{self.name} is big-endian; save it again on a little-endian machine")
         return read_pickle(io.BytesIO(self.entry("data.pkl")), self.name, self.load_persistent)

@@ -14,6 +14,7 @@ from waveflow.audio.mel import MelConfig
 from waveflow.checkpoints.errors import CheckpointError, some
 from waveflow.models import MelFlow, build
 
+_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _LENGTH = ("weight_g", "parametrizations.weight.original0")
 _DIRECTION = ("weight_v", "parametrizations.weight.original1")
 
@@ -182,8 +183,12 @@ class ForeignWeights:
                 f"{self.name} has {key} of shape {tuple(value.shape)}, the other shapes call for {shape}; "
                 "it is another model, or damaged"
             )
-        if not value.is_floating_point() or not value.isfinite().all():
-            raise CheckpointError(f"{self.name} has NaN, infinite or integer values in {key}; find a sound checkpoint")
+        if value.dtype not in _FLOATS:
+            raise CheckpointError(
+                f"{self.name} has {key} of type {value.dtype}, expected one of {_FLOATS}; save it in float32"
+            )
+        if not value.isfinite().all():
+            raise CheckpointError(f"{self.name} has NaN or infinite values in {key}; find a sound checkpoint")
         return value.to(torch.promote_types(value.dtype, torch.float32))
 
     def convolution(self, key: str, shape: Iterable[int], *, bias: bool = True) -> Convolution:
