@@ -48,10 +48,44 @@ def test_normalised_mels_need_their_statistics(speech):
     assert "add its mean" in found.remedy
 
 
-def test_numbers_that_are_no_mel_are_unknown():
-    found = diagnose(torch.rand(80, 200) * 500)
+@pytest.mark.parametrize("name", ["nvidia", "espnet", "vocos", "bigvgan_24khz", "bigvgan_44khz", "nemo"])
+def test_predictions_that_overshoot_the_floor_are_recognised(name, speech):
+    config = MelConfig.preset(name)
+    mel = MelSpectrogram(config)(io.resample(speech, 22050, config.sample_rate))
+    noise = 0.05 * mel.std() * torch.randn(mel.shape, generator=torch.Generator().manual_seed(0))
+    predicted = (mel + noise).index_fill(1, torch.tensor([0]), config.floor - 0.2)
+    assert diagnose(predicted).convention == diagnose(mel).convention
+
+
+def test_a_lower_floor_than_nvidia_s_is_still_its_logarithm(speech):
+    quiet = MelConfig(clip=1e-7)
+    mel = MelSpectrogram(quiet)(torch.cat([speech, torch.zeros(2048)]))
+    found = diagnose(mel)
+    assert found.convention == "ln, clipped lower than nvidia's"
+    assert found.remedy == "convert it with waveflow.audio.mel_convert.convert_mel"
+    assert diagnose(mel, MelConfig(clip=1e-12)).remedy == "its values are what the vocoder expects"
+
+
+def test_a_vocoder_knows_mels_of_its_own_statistics(speech):
+    raw = MelSpectrogram(MelConfig.preset("espnet"))(speech)
+    own = MelConfig.preset("espnet", mean=raw.mean(-1).tolist(), std=raw.std(-1).tolist())
+    found = diagnose(MelSpectrogram(own)(speech), own)
+    assert (found.convention, found.remedy) == ("the vocoder's own", "its values are what the vocoder expects")
+    assert found.confidence > 0.5
+
+
+def test_values_beyond_a_ceiling_or_a_floor_are_not_of_that_scale(speech):
+    linear = MelSpectrogram().linear(speech)
+    for mel in (linear * 2 / linear.max(), MelSpectrogram()(speech) / 6 + 0.9):
+        assert diagnose(mel).convention != "flowavenet"
+
+
+@pytest.mark.parametrize("mel", [torch.rand(80, 200) * 500, torch.zeros(80, 200), torch.full((80, 200), -11.51)])
+def test_numbers_that_are_no_mel_are_unknown(mel):
+    found = diagnose(mel)
     assert (found.convention, found.config) == ("unknown", None)
     assert "recompute" in found.remedy
+    assert 0 <= found.confidence <= 1
 
 
 def test_frame_counts_tell_where_frames_lie(speech):

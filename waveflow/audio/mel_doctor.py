@@ -16,7 +16,7 @@ from waveflow.audio.mel_check import (
     full_scale_of,
     nepers,
 )
-from waveflow.audio.mel_config import MelConfig
+from waveflow.audio.mel_config import LOG_SCALE, MelConfig
 from waveflow.audio.mel_convert import obstacles
 
 BANDS = (80, 100, 128, 64, 40)
@@ -24,6 +24,8 @@ BANDS = (80, 100, 128, 64, 40)
 FLOOR_FOUND, IMPOSSIBLE = 6.0, -12.0
 # What no speech is, three deviations off in spread and level, counts for nothing against any candidate.
 NOTHING = -4.5
+# How far what an acoustic model predicts goes beyond floor and ceiling, as a part of the way from one to the other.
+OVERSHOOT = 0.1
 # What values tell of a contract, beside the number of bands.
 TOLD = ("log", "mean", "std", "ceiling")
 CONVERT = "waveflow.audio.mel_convert.convert_mel"
@@ -79,9 +81,10 @@ def diagnose(mel: Tensor, target: MelConfig | None = None, n_samples: int | None
     transposed = mel.shape[0] not in known and mel.shape[1] in known
     mel = mel.T if transposed else mel
     findings = [f"{mel.shape[0]} bands, {mel.shape[1]} frames{', transposed' if transposed else ''}"]
-    candidates = _candidates(mel.shape[0])
+    candidates = _candidates(mel.shape[0], float(mel.min()), target)
     scores = {name: _score(mel, config) for name, config in candidates.items()}
-    scores["normalised by band statistics"] = _normalised(mel)
+    if len(target.mean or []) < 2:  # else it is the vocoder's own
+        scores["normalised by band statistics"] = _normalised(mel)
     total = sum(math.exp(score) for score in scores.values()) + math.exp(NOTHING)
     name = max(scores, key=lambda key: scores[key])
     confidence = math.exp(scores[name]) / total
@@ -117,7 +120,14 @@ def check_and_diagnose(mel: Tensor, config: MelConfig) -> None:
         raise ValueError(f"{error}. It looks like: {found}") from None
 
 
-def _candidates(n_mels: int) -> dict[str, MelConfig]:
+def _candidates(n_mels: int, lowest: float, target: MelConfig) -> dict[str, MelConfig]:
+    found = _known(n_mels, lowest)
+    if target.n_mels == n_mels and not any(_same_values(config, target) for config in found.values()):
+        found["the vocoder's own"] = target
+    return found
+
+
+def _known(n_mels: int, lowest: float) -> dict[str, MelConfig]:
     if n_mels == 100:
         return {"vocos": MelConfig.preset("vocos"), "bigvgan_24khz": MelConfig.preset("bigvgan_24khz")}
     if n_mels == 128:
@@ -130,7 +140,20 @@ def _candidates(n_mels: int) -> dict[str, MelConfig]:
             n_mels=n_mels, log="db", clip=1e-4, mean=-30.0, std=12.5, ceiling=4.0
         ),
     }
+    ln = found["ln, as nvidia and hifigan"]
+    if lowest < ln.floor - _slack(ln):
+        found["ln, clipped lower than nvidia's"] = MelConfig(n_mels=n_mels, clip=1e-10)
     return found | ({"flowavenet": MelConfig.preset("flowavenet")} if n_mels == 80 else {})
+
+
+def _same_values(config: MelConfig, target: MelConfig) -> bool:
+    return all(getattr(config, name) == getattr(target, name) for name in TOLD)
+
+
+def _slack(config: MelConfig) -> float:
+    """How far beyond floor and ceiling a prediction may be, in mel values."""
+    loudest = config.normalized(full_scale_of(config)[1] * config.power * LOG_SCALE[config.log])
+    return OVERSHOOT * (max(loudest) - config.floor)
 
 
 def _score(mel: Tensor, config: MelConfig) -> float:
@@ -140,11 +163,12 @@ def _score(mel: Tensor, config: MelConfig) -> float:
     spread = float((levels - levels.mean(-1, keepdim=True)).std())
     median = float(levels.median()) - full_scale
     score = -0.5 * (_off(spread, SPEECH_SPREAD) ** 2 + _off(median, SPEECH_LEVEL) ** 2)
-    lowest = float(mel.min())
+    lowest, highest = float(mel.min()), float(mel.max())
     if config.clip_style == "clamp" and math.isclose(lowest, config.floor, rel_tol=1e-4, abs_tol=1e-4):
         score += FLOOR_FOUND
-    step = 0.05 * max(config.std or [1.0])
-    if lowest < config.floor - step or float(levels.max()) > loudest + HEADROOM:
+    slack = _slack(config)
+    beyond = config.ceiling is not None and highest > config.ceiling + slack
+    if lowest < config.floor - slack or beyond or float(levels.max()) > loudest + HEADROOM:
         score += IMPOSSIBLE
     return score
 
@@ -157,7 +181,9 @@ def _off(value: float, limits: tuple[float, float]) -> float:
 
 def _normalised(mel: Tensor) -> float:
     """Log-likelihood of values that statistics of a corpus were taken out of: about 0 and 1 in every band."""
-    mean, std = mel.mean(-1), mel.std(-1)
+    mean, std = mel.mean(-1), mel.std(-1, correction=0)
+    if not std.any():
+        return IMPOSSIBLE
     even = float((std / std.mean() - 1).abs().mean())
     return -0.5 * ((float(mean.abs().mean()) / 0.4) ** 2 + ((float(std.mean()) - 1) / 0.2) ** 2 + (even / 0.2) ** 2)
 
@@ -194,7 +220,7 @@ def _remedy(name: str, config: MelConfig | None, target: MelConfig) -> str:
     reasons = "; ".join(obstacles(config, target))
     if config.n_mels != target.n_mels:
         return f"it cannot be converted: {reasons}; {recompute}"
-    same = all(getattr(config, name) == getattr(target, name) for name in TOLD)
+    same = _same_values(config, target) and config.floor >= target.floor
     found = "its values are what the vocoder expects" if same else f"convert it with {CONVERT}"
     if not reasons:
         return found
