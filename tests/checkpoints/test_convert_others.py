@@ -103,6 +103,21 @@ def test_an_option_that_the_weights_tell_is_refused(tmp_path):
         convert(tmp_path / "source.pt", tmp_path / "native", swap_halves=True)
 
 
+@pytest.mark.parametrize("value", [0, -1, "many", 1.5])
+def test_an_option_that_is_no_such_number_is_refused(tmp_path, value):
+    torch.save(foreign_states.l0sg(), tmp_path / "source.pt")
+    for option in ("n_group", "n_layers_per_cycle"):
+        with pytest.raises(ValueError, match=f"{option} is .*, expected a whole number of at least 1"):
+            convert(tmp_path / "source.pt", tmp_path / "native", options={option: value})
+
+
+@pytest.mark.parametrize("sigma", [-1.0, float("nan"), float("inf")])
+def test_a_temperature_that_no_synthesis_takes_is_refused(tmp_path, sigma):
+    torch.save(foreign_states.l0sg(), tmp_path / "source.pt")
+    with pytest.raises(ValueError, match=r"sigma is .*, expected a number of at least 0"):
+        convert(tmp_path / "source.pt", tmp_path / "native", sigma=sigma)
+
+
 def test_paddle_parameters_convert(tmp_path):
     arrays = {"decoder.0.output_proj.weight": np.zeros((2, 4, 1, 1), "float32")}
     (tmp_path / "source.pdparams").write_bytes(pickle.dumps(arrays))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -99,9 +100,11 @@ def convert(
     Raises:
         CheckpointError: The file is unsound, malicious, or of another model; the result is no flow; or the
             destination cannot be written. Nothing is left at the destination.
-        ValueError: The destination exists, an option is not the model's, or the mel contract is not one.
+        ValueError: The destination exists, an option or sigma is none, or the mel contract is none.
     """
     destination = Path(destination)
+    if sigma is not None and not 0 <= sigma < math.inf:
+        raise ValueError(f"sigma is {sigma!r}, expected a number of at least 0")
     if not overwrite and (entries(destination) or destination.is_file()):
         raise ValueError(f"{destination} exists; choose another place, or say overwrite=True (--overwrite)")
     foreign = read_foreign(source)

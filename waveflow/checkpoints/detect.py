@@ -42,7 +42,7 @@ def understand(tensors: dict[str, Tensor], name: str, options: dict[str, Any]) -
 
     Raises:
         CheckpointError: It is none of the known models, or unsound.
-        ValueError: An option that the model has not, or whose value shapes tell.
+        ValueError: An option that the model has not, whose value shapes tell, or that is no such number.
     """
     reader = next((reader for known, reader in _KNOWN if known(tensors)), None)
     for other, pattern in _OTHERS.items() if reader is None else ():
@@ -51,9 +51,12 @@ def understand(tensors: dict[str, Tensor], name: str, options: dict[str, Any]) -
                 f"{name} is {other}; expected WaveGlow, SqueezeWave, FloWaveNet, or WaveFlow of L0SG or PaddleSpeech"
             )
     reader = reader or read_waveglow
-    accepted = [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    if strange := sorted(options.keys() - set(accepted)):
+    accepted = {p.name: p.annotation for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY}
+    if strange := sorted(options.keys() - accepted.keys()):
         raise ValueError(
-            f"{strange[0]} was given for {name}, whose weights leave only {accepted or 'nothing'} open; leave it out"
+            f"{strange[0]} was given for {name}, whose weights leave only {[*accepted] or 'nothing'} open; leave it out"
         )
+    for key, value in options.items():
+        if accepted[key].startswith("int") and (type(value) is not int or value < 1):
+            raise ValueError(f"{key} is {value!r}, expected a whole number of at least 1")
     return reader(tensors, name, **options)
