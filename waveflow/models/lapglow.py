@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from waveflow.audio.mel import MelConfig
-from waveflow.bijections import AffineCoupling, Chain, ConditionalScale, InvertibleConv1x1, LappedSqueeze
+from waveflow.bijections import AffineCoupling, Bijection, Chain, ConditionalScale, InvertibleConv1x1, LappedSqueeze
 from waveflow.models.base import MelFlow
 from waveflow.nn import FrameEncoder, WaveNet, stack_neighbours
 from waveflow.nn.layers import zeroed
+from waveflow.nn.modules import of_kind
 
 
 @dataclass
@@ -58,6 +59,8 @@ class LapGlow(MelFlow):
     Couplings and 1x1 convolutions as in Glow (arXiv:1807.03039) and WaveGlow (arXiv:1811.00002).
     """
 
+    config: LapGlowConfig
+
     def __init__(self, config: LapGlowConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or LapGlowConfig()
@@ -66,7 +69,8 @@ class LapGlow(MelFlow):
         if config.n_encoded:
             self.encoder = mel_encoder(config.mel, config.n_encoded, config.n_encoder_blocks)
             n_features = config.n_encoded
-        steps = [LappedSqueeze(n_bands, config.window), ConditionalScale(zeroed(nn.Conv1d(n_features, n_bands, 1)))]
+        to_gain = zeroed(nn.Conv1d(n_features, n_bands, 1))
+        steps: list[Bijection] = [LappedSqueeze(n_bands, config.window), ConditionalScale(to_gain)]
         order = torch.arange(n_bands)
         for number in range(config.n_flows):
             following = split_order(n_bands, number)
@@ -88,7 +92,7 @@ class LapGlow(MelFlow):
     @property
     def receptive_field(self) -> int:
         """Samples on each side that can reach an output sample: every flow adds its WaveNet's, the mel two frames."""
-        frames = sum(coupling.conditioner.receptive_field for _, coupling in self.flow.steps[2:])
+        frames = sum(net.receptive_field for net in of_kind(self.flow, WaveNet))
         return (frames + 3) * self.n_group
 
     def features(self, mel: Tensor) -> Tensor:

@@ -32,6 +32,9 @@ class FrameEncoder(nn.Module):
         spread: How far from it they lie, likewise.
     """
 
+    centre: Tensor
+    spread: Tensor
+
     def __init__(
         self,
         in_channels: int,

@@ -6,13 +6,15 @@ from typing import TypeVar
 
 from torch import nn
 
+from waveflow.nn.modules import bias_of
+
 Layer = TypeVar("Layer", nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
 def zeroed(layer: Layer) -> Layer:
     """A layer with a bias, which gives zero until it is trained."""
     nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    nn.init.zeros_(bias_of(layer))
     return layer
 
 

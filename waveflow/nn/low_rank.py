@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from waveflow.nn.modules import parametrizations
+
 
 class LowRank(nn.Module):
     """Add a matrix of low rank to a weight.
@@ -138,7 +140,7 @@ def attach_updates(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 def detach(model: nn.Module) -> None:
     """Take all updates off; the weights are those from before `attach`, to the bit."""
     for _, module, own, _ in list(_attached(model)):
-        chain = module.parametrizations[own]
+        chain = _chain(module, own)
         chain.pop(-1)
         if len(chain):
             continue
@@ -146,10 +148,10 @@ def detach(model: nn.Module) -> None:
         # Copies share a parametrised class, which must keep its properties for them.
         module.__class__ = _copy_of_class(type(module))
         delattr(module.__class__, own)
-        original = chain.original
-        del module.parametrizations[own]
-        module.register_parameter(own, original)
-        if not len(module.parametrizations):
+        chains = parametrizations(module)
+        del chains[own]
+        module.register_parameter(own, chain.get_parameter("original"))
+        if not len(chains):
             module.__class__ = plain
             del module.parametrizations
 
@@ -164,7 +166,7 @@ def merge(model: nn.Module) -> dict[str, Tensor]:
         What the weights were, for `unmerge`.
     """
     places = {name: (module, own) for name, module, own, _ in _attached(model)}
-    merged = {name: copy.deepcopy(m.parametrizations[own]).cpu().double()() for name, (m, own) in places.items()}
+    merged = {name: copy.deepcopy(_chain(m, own)).cpu().double()() for name, (m, own) in places.items()}
     detach(model)
     before = {name: value.detach().clone() for name, value in model.state_dict().items()}
     for name, (module, own) in places.items():
@@ -189,7 +191,7 @@ def _weights(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
         if "parametrizations" in place.split("."):
             continue
         own = [name for name, _ in module.named_parameters(recurse=False)]
-        own += list(module.parametrizations) if parametrize.is_parametrized(module) else []
+        own += list(parametrizations(module)) if parametrize.is_parametrized(module) else []
         for name in own:
             yield f"{place}.{name}" if place else name, module, name
 
@@ -197,9 +199,15 @@ def _weights(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
 def _attached(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.Module]]:
     for name, module, own in _weights(model):
         if parametrize.is_parametrized(module, own):
-            update = module.parametrizations[own][-1]
+            update = _chain(module, own)[-1]
             if isinstance(update, (LowRank, Shift)):
                 yield name, module, own, update
+
+
+def _chain(module: nn.Module, own: str) -> parametrize.ParametrizationList:
+    found = parametrizations(module)[own]
+    assert isinstance(found, parametrize.ParametrizationList)
+    return found
 
 
 def _refuse_attached(model: nn.Module) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from waveflow.nn.context import Context, as_context
 from waveflow.nn.layers import zeroed
 from waveflow.nn.mlp import required
+from waveflow.nn.modules import ModuleListOf
 
 
 class MaskedLinear(nn.Linear):
@@ -23,6 +24,7 @@ class MaskedLinear(nn.Linear):
     def __init__(self, mask: Tensor) -> None:
         super().__init__(mask.shape[1], mask.shape[0])
         self.register_buffer("mask", mask)
+        self.mask: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.mask * self.weight, self.bias)
@@ -51,6 +53,8 @@ class MADE(nn.Module):
     Raises:
         ValueError: `order` is no permutation, or there are fewer hidden units than degrees.
     """
+
+    order: Tensor
 
     def __init__(
         self,
@@ -86,9 +90,8 @@ class MADE(nn.Module):
         seen = torch.cat([before, torch.ones(n_channels, context_channels) > 0], dim=1)
         masks = [seen, *(degree[:, None] >= degree[None] for _ in range(n_layers - 1))]
         masks.append((rank[:, None] >= degree[None]).repeat_interleave(n_parameters, dim=0))
-        layers = [MaskedLinear(mask) for mask in masks]
-        zeroed(layers[-1])
-        self.layers = nn.ModuleList(layers)
+        self.layers = ModuleListOf(MaskedLinear(mask) for mask in masks)
+        zeroed(self.layers[-1])
         self.activation = activation()
 
     def forward(self, x: Tensor, context: Tensor | Context | None = None) -> Tensor:

@@ -66,7 +66,9 @@ class TimedMLP(MLP):
     def __init__(self, in_channels: int, out_channels: int, **config: Any) -> None:
         super().__init__(in_channels + 1, out_channels, **config)
 
-    def forward(self, t: Tensor, x: Tensor, context: Tensor | Context | None = None) -> Tensor:
+    def forward(  # type: ignore[override]
+        self, t: Tensor, x: Tensor, context: Tensor | Context | None = None
+    ) -> Tensor:
         """Map a time, a scalar, and `(B, in_channels)` to `(B, out_channels)`."""
         return super().forward(torch.cat([x, t.to(x.dtype).expand(len(x), 1)], dim=1), context)
 

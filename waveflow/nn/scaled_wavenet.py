@@ -10,6 +10,7 @@ from torch.nn.utils.parametrizations import weight_norm as weight_normed
 
 from waveflow.nn.context import Context, as_context
 from waveflow.nn.layers import require_odd, zeroed
+from waveflow.nn.modules import ModuleListOf
 
 
 class ScaledWaveNet(nn.Module):
@@ -51,7 +52,8 @@ class ScaledWaveNet(nn.Module):
         self.n_channels, self.n_layers, self.kernel_size = n_channels, n_layers, kernel_size
         self.start = weight_normed(nn.Conv1d(in_channels, n_channels, kernel_size, padding=kernel_size // 2))
         self.context = weight_normed(nn.Conv1d(context_channels, 2 * n_channels * n_layers, 1))
-        self.dilated, self.res_skip = nn.ModuleList(), nn.ModuleList()
+        self.dilated: ModuleListOf[nn.Conv1d] = ModuleListOf()
+        self.res_skip: ModuleListOf[nn.Conv1d] = ModuleListOf()
         for i in range(n_layers):
             padding = 2**i * (kernel_size // 2)
             conv = nn.Conv1d(n_channels, 2 * n_channels, kernel_size, dilation=2**i, padding=padding)
@@ -86,6 +88,7 @@ class ScaledWaveNet(nn.Module):
                 residual, out = out.chunk(2, dim=1)
                 h = math.sqrt(0.5) * (h + residual)
             skip = out if skip is None else skip + out
+        assert skip is not None
         return torch.exp(3 * self.gain) * self.end(torch.relu(self.middle(torch.relu(skip))))
 
 
@@ -97,7 +100,7 @@ class ContextHalves(nn.Module):
         halves: 0 for the first, 1 for the second.
     """
 
-    def __init__(self, conditioner: nn.Module, *halves: int) -> None:
+    def __init__(self, conditioner: ScaledWaveNet, *halves: int) -> None:
         super().__init__()
         self.conditioner, self.halves = conditioner, halves
 
@@ -109,6 +112,7 @@ class ContextHalves(nn.Module):
     def forward(self, x: Tensor, context: Tensor | Context | None = None) -> Tensor:
         """Map `(B, in_channels, L)` to `(B, out_channels, L)`; the context's features are `(B, C, L)`, C even."""
         features, mask = as_context(context)
+        assert features is not None
         parts = features.chunk(2, dim=1)
         told = torch.cat([parts[half] for half in self.halves], dim=1)
         return self.conditioner(x, Context(told, mask))

@@ -9,10 +9,16 @@ from torch.nn.utils.parametrizations import weight_norm as weight_normed
 
 from waveflow.nn.context import Context, as_context
 from waveflow.nn.layers import require_odd, zeroed
+from waveflow.nn.modules import ModuleListOf, bias_of
 
 
 class MaskedBatchNorm(nn.BatchNorm1d):
     """Batch normalisation whose statistics leave out the padding."""
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Map `(B, C, L)` to `(B, C, L)`; under a mask `(B, 1, L)` the result is zero in the padding."""
@@ -76,20 +82,26 @@ class FoldedSeparableConv(nn.Module):
     beyond the ends must not add their share of the constant: it is taken off in the outer columns.
     """
 
+    taps: Tensor
+    share: Tensor
+    weight: Tensor
+    bias: Tensor
+
     def __init__(self, layer: SeparableConv) -> None:
         super().__init__()
         norm, depthwise, pointwise = layer.norm, layer.depthwise, layer.pointwise
+        assert norm is not None
         with torch.no_grad():
             scale = norm.weight.double() * torch.rsqrt(norm.running_var.double() + norm.eps)
             shift = norm.bias.double() - scale * norm.running_mean.double()
             taps, mix = depthwise.weight.double(), pointwise.weight.double()
             share = shift[:, None] * taps[:, 0]
-            constant = share.sum(1) + depthwise.bias.double()
+            constant = share.sum(1) + bias_of(depthwise).double()
             buffers = {
                 "taps": scale[:, None, None] * taps,
                 "share": share[:, None],
                 "weight": mix,
-                "bias": pointwise.bias.double() + mix[:, :, 0] @ constant,
+                "bias": bias_of(pointwise).double() + mix[:, :, 0] @ constant,
             }
         for name, value in buffers.items():
             self.register_buffer(name, value.to(depthwise.weight.dtype))
@@ -156,7 +168,8 @@ class SeparableWaveNet(nn.Module):
         self.n_layers, self.kernel_size, self.repeat = n_layers, kernel_size, repeat
         self.start = weight_normed(nn.Conv1d(in_channels, n_channels, 1))
         self.context = weight_normed(nn.Conv1d(context_channels, 2 * n_channels * n_layers, 1))
-        self.separable, self.residual = nn.ModuleList(), nn.ModuleList()
+        self.separable: ModuleListOf[SeparableConv | FoldedSeparableConv] = ModuleListOf()
+        self.residual: ModuleListOf[nn.Conv1d] = ModuleListOf()
         for _ in range(n_layers):
             self.separable.append(SeparableConv(n_channels, 2 * n_channels, kernel_size, batch_norm=batch_norm))
             self.residual.append(weight_normed(nn.Conv1d(n_channels, n_channels, 1)))

@@ -10,6 +10,7 @@ from torch.nn.utils.parametrizations import weight_norm as weight_normed
 
 from waveflow.nn.context import Context, as_context
 from waveflow.nn.layers import require_odd, zeroed
+from waveflow.nn.modules import ModuleListOf
 
 TIME_CHANNELS = 64
 
@@ -43,7 +44,8 @@ class TimedWaveNet(nn.Module):
         self.time = nn.Sequential(
             nn.Linear(1, TIME_CHANNELS), nn.SiLU(), nn.Linear(TIME_CHANNELS, self.context_channels)
         )
-        self.dilated, self.res_skip = nn.ModuleList(), nn.ModuleList()
+        self.dilated: ModuleListOf[nn.Conv1d] = ModuleListOf()
+        self.res_skip: ModuleListOf[nn.Conv1d] = ModuleListOf()
         for i, dilation in enumerate(self.dilations):
             padding = dilation * (kernel_size // 2)
             conv = nn.Conv1d(n_channels, 2 * n_channels, kernel_size, dilation=dilation, padding=padding)

@@ -10,6 +10,7 @@ from torch.nn.utils.parametrizations import weight_norm as weight_normed
 
 from waveflow.nn.context import Context, as_context
 from waveflow.nn.layers import require_odd, zeroed
+from waveflow.nn.modules import ModuleListOf
 
 
 class WaveNet(nn.Module):
@@ -59,7 +60,8 @@ class WaveNet(nn.Module):
 
         self.start = norm(nn.Conv1d(in_channels, n_channels, 1))
         self.context = norm(nn.Conv1d(context_channels, 2 * n_channels * n_layers, 1)) if context_channels else None
-        self.dilated, self.res_skip = nn.ModuleList(), nn.ModuleList()
+        self.dilated: ModuleListOf[nn.Conv1d] = ModuleListOf()
+        self.res_skip: ModuleListOf[nn.Conv1d] = ModuleListOf()
         for i, dilation in enumerate(self.dilations):
             padding = dilation * (kernel_size - 1) // 2
             conv = nn.Conv1d(n_channels, 2 * n_channels, kernel_size, dilation=dilation, padding=padding)

@@ -12,6 +12,7 @@ from torch.nn.utils.parametrizations import weight_norm as weight_normed
 
 from waveflow.nn.context import Context, as_context
 from waveflow.nn.layers import require_odd, zeroed
+from waveflow.nn.modules import ModuleListOf, bias_of
 
 
 class WaveNet2D(nn.Module):
@@ -63,7 +64,8 @@ class WaveNet2D(nn.Module):
         self.n_channels, self.kernel_size = n_channels, kernel_size
         self.start = weight_normed(nn.Conv2d(in_channels, n_channels, 1))
         self.context = weight_normed(nn.Conv2d(context_channels, 2 * n_channels * n_layers, 1))
-        self.dilated, self.res_skip = nn.ModuleList(), nn.ModuleList()
+        self.dilated: ModuleListOf[nn.Conv2d] = ModuleListOf()
+        self.res_skip: ModuleListOf[nn.Conv2d] = ModuleListOf()
         for i, dilation in enumerate(zip(self.height_dilations, self.dilations)):
             padding = (0, dilation[1] * (kernel_size - 1) // 2)
             conv = nn.Conv2d(n_channels, 2 * n_channels, kernel_size, dilation=dilation, padding=padding)
@@ -86,10 +88,10 @@ class WaveNet2D(nn.Module):
         features, mask = as_context(context)
         told = self.context(features).chunk(len(self.dilations), dim=1)
         h, skip = self.start(x), None
-        for conv, res_skip, condition in zip(self.dilated, self.res_skip, told):
+        for conv, res_skip, dilation, condition in zip(self.dilated, self.res_skip, self.height_dilations, told):
             if mask is not None:
                 h = h * mask[:, None].to(h.dtype)
-            above = conv.dilation[0] * (self.kernel_size - 1)
+            above = dilation * (self.kernel_size - 1)
             a, b = (conv(F.pad(h, (0, 0, above, 0))) + condition).chunk(2, dim=1)
             out = res_skip(torch.tanh(a) * torch.sigmoid(b))
             if out.shape[1] > self.n_channels:
@@ -114,12 +116,12 @@ class Rows:
         self._mask, self._n_channels, self._kernel_size = mask, net.n_channels, net.kernel_size
         self._start, self._context, self._end = (_flat(conv) for conv in (net.start, net.context, net.end))
         self._layers = []
-        for conv, res_skip in zip(net.dilated, net.res_skip):
-            height, width = conv.dilation
+        for conv, res_skip, height, width in zip(net.dilated, net.res_skip, net.height_dilations, net.dilations):
             # Rows become channels, the uppermost first: one convolution over the columns then sees them all.
             weight = conv.weight.transpose(1, 2).flatten(1, 2)
             past: deque[Tensor] = deque(maxlen=height * (net.kernel_size - 1) + 1)
-            self._layers.append((weight, conv.bias, height, width, conv.padding[1], _flat(res_skip), past))
+            padding = width * (net.kernel_size - 1) // 2
+            self._layers.append((weight, conv.bias, height, width, padding, _flat(res_skip), past))
 
     def __call__(self, row: Tensor, features: Tensor) -> Tensor:
         """Map the next row `(B, in_channels, W)`, told `(B, context_channels, W)`, to `(B, out_channels, W)`."""
@@ -140,8 +142,9 @@ class Rows:
                 residual, out = out.chunk(2, dim=1)
                 h = h + residual
             skip = out if skip is None else skip + out
+        assert skip is not None
         return F.conv1d(skip, *self._end)
 
 
 def _flat(conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
-    return conv.weight[..., 0], conv.bias
+    return conv.weight[..., 0], bias_of(conv)
