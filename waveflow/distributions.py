@@ -18,6 +18,8 @@ class StandardNormal(nn.Module):
     Called with the context, which it does not heed, it gives the distribution.
     """
 
+    loc: Tensor
+
     def __init__(self, *event_shape: int) -> None:
         super().__init__()
         self.register_buffer("loc", torch.zeros(event_shape), persistent=False)
@@ -160,7 +162,7 @@ class BijectionTransform(Transform):
         super().__init__(cache_size=cache_size)
         self.bijection, self.context, self.n_event_dims = bijection, context, event_dim
         self.domain = self.codomain = constraints.independent(constraints.real, event_dim)
-        self._scored: tuple[Tensor | None, Tensor | None] = (None, None)
+        self._scored: tuple[Tensor, Tensor] | None = None
 
     def with_cache(self, cache_size: int = 1) -> Transform:
         return BijectionTransform(self.bijection, self.context, self.n_event_dims, cache_size)
@@ -177,8 +179,8 @@ class BijectionTransform(Transform):
         return latent
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        scored, log_det = self._scored
-        return -(log_det if scored is y else self._score(y)[1])
+        _, log_det = self._scored if self._scored and self._scored[0] is y else self._score(y)
+        return -log_det
 
     def _score(self, y: Tensor) -> tuple[Tensor, Tensor]:
         items, lead = self._items(y)

@@ -13,6 +13,7 @@ from waveflow.inference.fuse import fuse
 from waveflow.models import SIZES, build
 from waveflow.models.waveflow import row_permutations
 from waveflow.nn.context import Context
+from waveflow.nn.wavenet2d import WaveNet2D
 
 SMALL = {"n_flows": 2, "n_channels": 16, "n_layers": 4, "mel": MelConfig.preset("nvidia", n_mels=10)}
 
@@ -120,3 +121,9 @@ def test_unknown_permutation_and_halves_of_an_odd_height_are_refused():
 def test_a_single_row_is_refused():
     with pytest.raises(ValueError, match="at least two rows"):
         build("waveflow", n_group=1, permutation="reverse")
+
+
+def test_rows_told_nothing_are_refused():
+    step = HeightAutoregressive(WaveNet2D(1, 2, context_channels=3, n_channels=4, n_layers=1), [1, 0])
+    with pytest.raises(ValueError, match="context is none"):
+        step(torch.zeros(1, 2, 5))

@@ -26,6 +26,8 @@ class ActNorm(Bijection):
         correction: Taken off the number of values that the variance is divided by; 1 as FloWaveNet, else 0.
     """
 
+    initialized: Tensor
+
     def __init__(self, n_channels: int, *, correction: int = 0) -> None:
         super().__init__()
         self.correction = correction

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from waveflow.nn.context import Context, as_context
+from waveflow.nn.modules import ModuleListOf
 
 
 class InverseNotAvailable(RuntimeError):
@@ -51,7 +52,7 @@ class Chain(Bijection):
 
     def __init__(self, steps: Iterable[Bijection]) -> None:
         super().__init__()
-        self.steps = nn.ModuleList(steps)
+        self.steps = ModuleListOf(steps)
 
     def __len__(self) -> int:
         return len(self.steps)

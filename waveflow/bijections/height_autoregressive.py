@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from waveflow.bijections.base import Bijection, sum_log_det
 from waveflow.nn.context import Context, as_context
+from waveflow.nn.wavenet2d import WaveNet2D
 
 
 class HeightAutoregressive(Bijection):
@@ -22,15 +23,18 @@ class HeightAutoregressive(Bijection):
     Source: WaveFlow (arXiv:1912.01219); the first row passes as in the code of PaddlePaddle's Parakeet.
 
     Args:
-        conditioner: Maps rows `(B, 1, H - 1, L)` to t and log_s as channels, `(B, 2, H - 1, L)`, causal over rows;
-            its `rows(mask)` does the same one row at a time, as `WaveNet2D`.
+        conditioner: A `WaveNet2D`, or what behaves like one: maps rows `(B, 1, H - 1, L)` to t and log_s as channels,
+            `(B, 2, H - 1, L)`, causal over rows, and its `rows(mask)` does the same one row at a time.
         order: The rows' indices in the order in which they are taken.
 
     Raises:
         ValueError: The order has fewer than two rows, or not each row once.
     """
 
-    def __init__(self, conditioner: nn.Module, order: Sequence[int]) -> None:
+    index: Tensor
+    inverse_index: Tensor
+
+    def __init__(self, conditioner: WaveNet2D, order: Sequence[int]) -> None:
         super().__init__()
         if len(order) < 2 or sorted(order) != list(range(len(order))):
             raise ValueError(
@@ -52,7 +56,7 @@ class HeightAutoregressive(Bijection):
             `z` of x's shape, its rows where they were; `log_det` of shape `(B,)`, nats.
 
         Raises:
-            ValueError: x has another number of rows.
+            ValueError: x has another number of rows, or the context has no features.
         """
         told, mask = self._told(x, context)
         rows = x.index_select(1, self.index)
@@ -83,4 +87,6 @@ class HeightAutoregressive(Bijection):
         height = len(self.order)
         if x.dim() != 3 or x.shape[1] != height:
             raise ValueError(f"data has shape {tuple(x.shape)}, expected (B, {height}, L): one channel a row")
+        if features is None:
+            raise ValueError(f"context is none, expected features (B, C * {height}, {x.shape[-1]}); pass them too")
         return features.view(x.shape[0], features.shape[1] // height, height, x.shape[-1]), mask

@@ -63,6 +63,9 @@ class InvertibleConv1x1LU(InvertibleConv1x1):
     Source: Glow (arXiv:1807.03039), the LU decomposition of section 3.2, where s itself is learned.
     """
 
+    permutation: Tensor
+    sign_s: Tensor
+
     def __init__(self, n_channels: int) -> None:
         super().__init__(n_channels)
         permutation, lower, upper = torch.linalg.lu(self.weight.detach())
@@ -91,6 +94,10 @@ class FixedLinear(Bijection):
         inverse_weight: Its inverse.
         log_abs_det: log |det W|, nats.
     """
+
+    weight: Tensor
+    inverse_weight: Tensor
+    log_abs_det: Tensor
 
     def __init__(self, weight: Tensor, inverse_weight: Tensor, log_abs_det: float | Tensor) -> None:
         super().__init__()

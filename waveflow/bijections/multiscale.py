@@ -12,6 +12,7 @@ from waveflow.bijections.base import Bijection, zero_log_det
 from waveflow.bijections.coupling import Coupling
 from waveflow.nn.context import Context, as_context
 from waveflow.nn.grouping import group_samples, ungroup_samples
+from waveflow.nn.modules import ModuleListOf
 
 _Undo = Callable[[Bijection, Tensor, Context], "tuple[Tensor, Tensor | float]"]
 
@@ -47,7 +48,7 @@ class MultiScale(Bijection):
 
     def __init__(self, scales: Iterable[Scale]) -> None:
         super().__init__()
-        self.scales = nn.ModuleList(scales)
+        self.scales = ModuleListOf(scales)
         self.n_group = math.prod(scale.factor for scale in self.scales)
 
     def forward(self, x: Tensor, context: Tensor | Context | None = None, /) -> tuple[Tensor, Tensor]:

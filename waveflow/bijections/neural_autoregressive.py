@@ -35,6 +35,8 @@ class SigmoidalMap(Elementwise):
             several modes in a line, take c above 1.
     """
 
+    spread: Tensor
+
     def __init__(self, n_units: int = 8, steepness: float = 1.0) -> None:
         super().__init__()
         self.n_units, self.n_parameters, self.steepness = n_units, 3 * n_units, steepness

@@ -22,6 +22,9 @@ class Permutation(Bijection):
         ValueError: It is not.
     """
 
+    index: Tensor
+    inverse_index: Tensor
+
     def __init__(self, order: Sequence[int]) -> None:
         super().__init__()
         if sorted(order) != list(range(len(order))):

@@ -31,6 +31,8 @@ class MaskedCoupling(Bijection):
         elementwise: The map of one number, with P parameters.
     """
 
+    mask: Tensor
+
     def __init__(self, mask: Tensor, conditioner: nn.Module, elementwise: Elementwise) -> None:
         super().__init__()
         self.register_buffer("mask", mask)

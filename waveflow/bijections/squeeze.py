@@ -62,6 +62,10 @@ class LappedSqueeze(Bijection):
         ValueError: `n_bands` or `overlap` is odd, `overlap` is above `n_bands`, or no window is called so.
     """
 
+    cos: Tensor
+    sin: Tensor
+    dct: Tensor
+
     def __init__(self, n_bands: int, window: str = "sine", overlap: int | None = None) -> None:
         super().__init__()
         overlap = n_bands if overlap is None else overlap
