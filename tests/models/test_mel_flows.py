@@ -9,6 +9,7 @@ from waveflow.bijections import check_bijection
 from waveflow.checkpoints import native
 from waveflow.inference.fuse import fuse
 from waveflow.models import MODELS, MelContext, build
+from waveflow.nn import Context
 
 MEL = MelConfig.preset("nvidia", n_mels=5, n_fft=32, win_length=32, hop_length=16, f_max=None, sample_rate=8000)
 TINY = {
@@ -157,6 +158,8 @@ def test_wrong_input_is_refused_with_the_remedy(name):
     model, (x, mel) = perturbed(name), data()
     with pytest.raises(ValueError, match="needs a mel"):
         model(x)
+    with pytest.raises(ValueError, match=r"expected a mel, or MelContext"):
+        model(x, Context(mel))
     with pytest.raises(ValueError, match=r"expected \(B, n_mels, F\) with n_mels=5"):
         model(x, mel[:, :4])
     with pytest.raises(ValueError, match=r"pass the whole mel"):

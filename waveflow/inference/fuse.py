@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -10,10 +11,13 @@ from torch.nn.utils import parametrize
 
 from waveflow.bijections import FixedLinear, InvertibleConv1x1
 from waveflow.bijections.base import Bijection
+from waveflow.nn.modules import parametrizations
 from waveflow.nn.separable import SeparableConv
 
+Model = TypeVar("Model", bound=Bijection)
 
-def fuse(model: Bijection) -> Bijection:
+
+def fuse(model: Model) -> Model:
     """Return an inference copy of `model`: weight and batch norm folded into plain weights, every 1x1
     inverted once.
 
@@ -36,7 +40,7 @@ def fuse(model: Bijection) -> Bijection:
 @torch.no_grad()
 def _make_plain(module: nn.Module) -> None:
     # A copy shares its parametrised class with the original, from which remove_parametrizations would take the weight.
-    values = {name: getattr(module, name).clone() for name in module.parametrizations}
+    values = {name: getattr(module, name).clone() for name in parametrizations(module)}
     module.__class__ = parametrize.type_before_parametrizations(module)
     del module.parametrizations
     for name, value in values.items():

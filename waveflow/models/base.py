@@ -70,7 +70,7 @@ class MelFlow(Bijection):
         """As `features` of a batch of which item `b` has `n_frames[b]` frames: each item gets what it gets alone."""
         return self.features(hold_last_frame(mel, n_frames))
 
-    def forward(self, x: Tensor, context: Tensor | MelContext | None = None, /) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, context: Tensor | MelContext | Context | None = None, /) -> tuple[Tensor, Tensor]:
         """Map audio to latent.
 
         Args:
@@ -81,18 +81,20 @@ class MelFlow(Bijection):
             `z` `(B, T)`, zero in the padding; `log_det` `(B,)`, nats.
 
         Raises:
-            ValueError: No mel, too short a mel, wrong bands, or T no multiple of n_group.
+            ValueError: No mel or a plain `Context`, too short a mel, wrong bands, or T no multiple of n_group.
         """
         told = self.told(x, context)
         z, log_det = self.flow(x, told)
         return self.to_samples(z, told), log_det
 
-    def inverse(self, z: Tensor, context: Tensor | MelContext | None = None, /) -> Tensor:
+    def inverse(self, z: Tensor, context: Tensor | MelContext | Context | None = None, /) -> Tensor:
         """Map latent `(B, T)` to audio `(B, T)`; arguments as in `forward`."""
         told = self.told(z, context)
         return self._silence_padding(self.flow.inverse(self.to_channels(z), told), told)
 
-    def inverse_and_log_det(self, z: Tensor, context: Tensor | MelContext | None = None, /) -> tuple[Tensor, Tensor]:
+    def inverse_and_log_det(
+        self, z: Tensor, context: Tensor | MelContext | Context | None = None, /
+    ) -> tuple[Tensor, Tensor]:
         told = self.told(z, context)
         x, log_det = self.flow.inverse_and_log_det(self.to_channels(z), told)
         return self._silence_padding(x, told), log_det
@@ -122,7 +124,7 @@ class MelFlow(Bijection):
                 f"but {x.shape[1]} samples were given; pass the whole mel or cut the audio"
             )
 
-    def told(self, x: Tensor, context: Tensor | MelContext | None) -> Context:
+    def told(self, x: Tensor, context: Tensor | MelContext | Context | None) -> Context:
         """What the steps of `flow` are told: the mel's features at the rate of the vectors, and the mask of a batch.
 
         Args:
@@ -132,19 +134,24 @@ class MelFlow(Bijection):
         Raises:
             ValueError: As in `forward`.
         """
-        mel, lengths = context if isinstance(context, MelContext) else MelContext(context)
-        self.check(x, mel)
-        config = self.mel_config
-        # A GPU would have to be waited for, and a compiler to be left.
-        known = lengths is not None and lengths.device.type == "cpu" and not torch.compiler.is_compiling()
-        if known and (lengths % self.n_group).any():
+        if isinstance(context, Context):
             raise ValueError(
-                f"lengths are {lengths.tolist()}, expected multiples of n_group={self.n_group}; cut or pad the items"
+                "context is a Context, expected a mel, or MelContext(mel, lengths), whose lengths say what is padding"
             )
+        mel, lengths = context if isinstance(context, MelContext) else (context, None)
+        self.check(x, mel)
+        assert mel is not None
+        config = self.mel_config
         n_frames = -(-x.shape[1] // config.hop_length)
         n_vectors = x.shape[1] // self.n_group
         if lengths is None:
             return Context(self.features(mel[..., : n_frames + self.frames_ahead])[..., :n_vectors])
+        # A GPU would have to be waited for, and a compiler to be left.
+        known = lengths.device.type == "cpu" and not torch.compiler.is_compiling()
+        if known and (lengths % self.n_group).any():
+            raise ValueError(
+                f"lengths are {lengths.tolist()}, expected multiples of n_group={self.n_group}; cut or pad the items"
+            )
         features = self.features_of_padded(mel[..., :n_frames], -(-lengths // config.hop_length))
         mask = mask_of_lengths(lengths // self.n_group, n_vectors).to(x.dtype)[:, None]
         return Context(features[..., :n_vectors], mask)

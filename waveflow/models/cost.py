@@ -7,6 +7,7 @@ from torch.nn.utils import parametrize
 from torch.utils.flop_counter import FlopCounterMode
 
 from waveflow.models.base import MelFlow
+from waveflow.nn.modules import parametrizations
 
 
 def cost(model: MelFlow) -> dict[str, float | int | None]:
@@ -33,7 +34,7 @@ def count_parameters(model: MelFlow) -> int:
     total = sum(parameter.numel() for parameter in model.parameters())
     for module in model.modules():
         if parametrize.is_parametrized(module):
-            for name, parametrization in module.parametrizations.items():
+            for name, parametrization in parametrizations(module).items():
                 held = sum(parameter.numel() for parameter in parametrization.parameters())
                 total += getattr(module, name).numel() - held
     return total

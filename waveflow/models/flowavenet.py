@@ -20,6 +20,7 @@ from waveflow.bijections import (
 )
 from waveflow.models.base import MelFlow
 from waveflow.nn.grouping import group_samples
+from waveflow.nn.modules import of_kind
 from waveflow.nn.scaled_wavenet import ContextHalves, ScaledWaveNet
 from waveflow.nn.upsample2d import MelUpsample2d, check_factors
 
@@ -69,6 +70,8 @@ class FloWaveNet(MelFlow):
 
     frames_ahead = 1
 
+    config: FloWaveNetConfig
+
     def __init__(self, config: FloWaveNetConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or FloWaveNetConfig()
@@ -107,10 +110,9 @@ class FloWaveNet(MelFlow):
     def receptive_field(self) -> int:
         """Samples on each side that can reach an output sample: each coupling adds its WaveNet's at its own rate."""
         samples, rate = 0, 1
-        for scale in self.flow.steps[1].scales:
+        for scale in of_kind(self.flow, Scale):
             rate *= scale.factor
-            couplings = [*scale.steps.steps[1::3], *([] if scale.prior is None else [scale.prior])]
-            samples += rate * sum(coupling.conditioner.receptive_field for coupling in couplings)
+            samples += rate * sum(net.receptive_field for net in of_kind(scale, ScaledWaveNet))
         return samples + self.n_group + 2 * self.mel_config.hop_length
 
     def features(self, mel: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from waveflow.bijections import AffineCoupling, Chain, EarlyOutputs, InvertibleC
 from waveflow.models.base import MelFlow
 from waveflow.models.waveglow import early_sizes
 from waveflow.nn.grouping import require_groups
+from waveflow.nn.modules import of_kind
 from waveflow.nn.separable import SeparableWaveNet
 
 
@@ -54,6 +55,8 @@ class SqueezeWave(MelFlow):
         ValueError: The early outputs leave an odd number of channels, or none; n_group does not divide the hop.
     """
 
+    config: SqueezeWaveConfig
+
     def __init__(self, config: SqueezeWaveConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or SqueezeWaveConfig()
@@ -79,7 +82,7 @@ class SqueezeWave(MelFlow):
     @property
     def receptive_field(self) -> int:
         """Samples on each side that can reach an output sample: each flow adds its conditioner's, the mel a hop."""
-        groups = sum(coupling.conditioner.receptive_field for _, coupling in self.flow.steps[1])
+        groups = sum(net.receptive_field for net in of_kind(self.flow, SeparableWaveNet))
         return groups * self.n_group + self.mel_config.hop_length
 
     def features(self, mel: Tensor) -> Tensor:

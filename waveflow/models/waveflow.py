@@ -10,6 +10,7 @@ from waveflow.audio.mel import MelConfig
 from waveflow.bijections import Chain, HeightAutoregressive, Permutation, Squeeze
 from waveflow.models.base import MelFlow
 from waveflow.nn.grouping import group_samples
+from waveflow.nn.modules import of_kind
 from waveflow.nn.upsample2d import MelUpsample2d, check_factors
 from waveflow.nn.wavenet2d import WaveNet2D
 
@@ -57,6 +58,7 @@ class WaveFlow(MelFlow):
         ValueError: An unknown permutation, or a height that it cannot halve or the hop is no multiple of.
     """
 
+    config: WaveFlowConfig
     frames_ahead = 1
 
     def __init__(self, config: WaveFlowConfig | None = None) -> None:
@@ -84,7 +86,7 @@ class WaveFlow(MelFlow):
     @property
     def receptive_field(self) -> int:
         """Samples on each side that can reach an output sample: each flow adds its WaveNet's, the mel two hops."""
-        columns = sum(step.conditioner.receptive_field for step in self.flow.steps[1:-1])
+        columns = sum(net.receptive_field for net in of_kind(self.flow, WaveNet2D))
         return (columns + 1) * self.n_group + 2 * self.mel_config.hop_length
 
     def features(self, mel: Tensor) -> Tensor:

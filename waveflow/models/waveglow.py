@@ -11,6 +11,7 @@ from waveflow.audio.mel import MelConfig
 from waveflow.bijections import AffineCoupling, Chain, EarlyOutputs, InvertibleConv1x1, Squeeze
 from waveflow.models.base import MelFlow
 from waveflow.nn import MelUpsample, WaveNet
+from waveflow.nn.modules import of_kind
 
 
 @dataclass
@@ -53,6 +54,8 @@ class WaveGlow(MelFlow):
         ValueError: The early outputs leave an odd number of channels, or none.
     """
 
+    config: WaveGlowConfig
+
     def __init__(self, config: WaveGlowConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or WaveGlowConfig()
@@ -79,7 +82,7 @@ class WaveGlow(MelFlow):
     @property
     def receptive_field(self) -> int:
         """Samples on each side that can reach an output sample: every flow adds its WaveNet's, the mel four hops."""
-        groups = sum(coupling.conditioner.receptive_field for _, coupling in self.flow.steps[1])
+        groups = sum(net.receptive_field for net in of_kind(self.flow, WaveNet))
         return groups * self.n_group + self.upsample.conv.kernel_size[0]
 
     def features(self, mel: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch.nn.utils.parametrizations import weight_norm as weight_normed
 from waveflow.audio.mel import MelConfig
 from waveflow.bijections import (
     ActNorm,
+    Bijection,
     Chain,
     Continuous,
     MultiScale,
@@ -23,6 +24,7 @@ from waveflow.bijections import (
 from waveflow.models.base import MelContext, MelFlow
 from waveflow.nn import Context, MelUpsample, WaveNet
 from waveflow.nn.grouping import group_samples
+from waveflow.nn.modules import of_kind
 from waveflow.nn.timed_wavenet import TimedWaveNet
 
 STAGES = {"euler": 1, "midpoint": 2, "heun2": 2, "heun3": 3, "rk4": 4}
@@ -87,6 +89,8 @@ class WaveNODE(MelFlow):
         ValueError: The hop is no multiple of the group that the factors make; a fixed solver without its steps.
     """
 
+    config: WaveNODEConfig
+
     def __init__(self, config: WaveNODEConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or WaveNODEConfig()
@@ -136,17 +140,17 @@ class WaveNODE(MelFlow):
             TypeError: The solver of synthesis takes as many steps as it sees fit.
         """
         samples, rate = 0, 1
-        for scale in self.flow.steps[1].scales:
-            flow = scale.steps.steps[1].bijection
-            if flow.inverse_solver not in STAGES:
+        for scale in of_kind(self.flow, Scale):
+            (flow,), (velocity,) = of_kind(scale, Continuous), of_kind(scale, TimedWaveNet)
+            if flow.inverse_solver not in STAGES or flow.inverse_steps is None:
                 raise TypeError(
                     f"WaveNODE solved by {flow.inverse_solver!r} has no finite receptive field; "
                     f"choose a synthesis_solver of {[*STAGES]} and synthesis_steps"
                 )
             rate *= scale.factor
             evaluations = STAGES[flow.inverse_solver] * flow.inverse_steps
-            samples += rate * evaluations * flow.velocity.receptive_field
-            samples += rate * (0 if scale.prior is None else scale.prior.conditioner.receptive_field)
+            samples += rate * evaluations * velocity.receptive_field
+            samples += rate * sum(net.receptive_field for net in of_kind(scale, WaveNet))
         return samples + self.n_group + self.upsample.conv.kernel_size[0]
 
     def features(self, mel: Tensor) -> Tensor:
@@ -176,7 +180,9 @@ class WaveNODE(MelFlow):
             A scalar.
         """
         told = self.told(audio, context)
-        multiscale, n_blocks = self.flow.steps[1], len(self.flow.steps[1].scales)
+        multiscale = self.flow.steps[1]
+        assert isinstance(multiscale, MultiScale)
+        n_blocks = len(multiscale.scales)
         x = audio[:, None]
         e = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
         loss = x.new_zeros(())
@@ -186,13 +192,18 @@ class WaveNODE(MelFlow):
             s = torch.rand(len(x), generator=generator, dtype=x.dtype, device=x.device)
             loss = loss + _matching(scale.steps, before, after, s, context_k)
             if scale.prior is not None:
-                loss = loss - _mean_log_density(*scale.prior(after, context_k), context_k)
+                z, log_det = scale.prior(after, context_k)
+                loss = loss - _mean_log_density(z, log_det, context_k)
                 x, e = x.chunk(2, dim=1)[0], e.chunk(2, dim=1)[0]
         return loss
 
 
-def _matching(steps: Chain, before: Tensor, after: Tensor, s: Tensor, context: Context) -> Tensor:
+def _matching(steps: Bijection, before: Tensor, after: Tensor, s: Tensor, context: Context) -> Tensor:
+    assert isinstance(steps, Chain)
     norm, flow = steps
+    assert isinstance(norm, ActNorm)
+    assert isinstance(flow, ProjectedContext)
+    assert isinstance(flow.bijection, Continuous)
     if norm.training and not norm.initialized:
         norm.initialize(before, context)
     # Gradients would shrink what is to be matched.
@@ -208,7 +219,7 @@ def _matching(steps: Chain, before: Tensor, after: Tensor, s: Tensor, context: C
 
 def _mean_log_density(z: Tensor, log_det: Tensor, context: Context) -> Tensor:
     left = z.chunk(2, dim=1)[1]
-    count = left.numel()
+    count: Tensor | int = left.numel()
     if context.mask is not None:
         left, count = left * context.mask, context.mask.sum() * left.shape[1]
     return (log_det.sum() - 0.5 * left.square().sum()) / count - 0.5 * math.log(2 * math.pi)
