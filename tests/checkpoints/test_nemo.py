@@ -176,6 +176,15 @@ def test_a_missing_doubled_or_damaged_member_is_refused(tmp_path, state):
     refuse(tmp_path, "no WaveGlow|beside")
 
 
+def test_a_folder_in_place_of_a_member_is_refused(tmp_path, state):
+    files.write_tar(tmp_path / "source.nemo", {"model_weights.ckpt": files.saved(files.nemo_state(state))})
+    with tarfile.open(tmp_path / "source.nemo", "a") as archive:
+        folder = tarfile.TarInfo("model_config.yaml")
+        folder.type = tarfile.DIRTYPE
+        archive.addfile(folder)
+    refuse(tmp_path, r"without model_config\.yaml")
+
+
 def test_a_member_that_declares_more_than_memory_is_refused_unread(tmp_path):
     info = tarfile.TarInfo("model_weights.ckpt")
     info.size = 1 << 50

@@ -9,7 +9,7 @@ import shutil
 import tarfile
 import zlib
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 from waveflow.audio.mel import MelConfig
 from waveflow.audio.nemo import nemo
@@ -52,7 +52,7 @@ def read_archive(stream: BinaryIO, name: str) -> tuple[dict[str, Any], BinaryIO]
 class _Pieces:
     """A stream for `tarfile`, which reads a name whole, however long it is declared to be."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO | gzip.GzipFile) -> None:
         self.stream, self.seek, self.tell = stream, stream.seek, stream.tell
 
     def read(self, size: int) -> bytes:
@@ -67,7 +67,8 @@ def _read_members(stream: BinaryIO, name: str) -> dict[str, io.BytesIO]:
     stream.seek(0)
     contents: dict[str, io.BytesIO] = {}
     left = _MAX_BYTES[_WEIGHTS]
-    with tarfile.open(fileobj=_Pieces(gzip.GzipFile(fileobj=stream) if zipped else stream), mode="r:") as archive:
+    pieces = cast(IO[bytes], _Pieces(gzip.GzipFile(fileobj=stream) if zipped else stream))
+    with tarfile.open(fileobj=pieces, mode="r:") as archive:
         for count, member in enumerate(archive):
             path = PurePosixPath(member.name)
             if path.is_absolute() or ".." in path.parts or not (member.isreg() or member.isdir()):
@@ -85,9 +86,11 @@ def _read_members(stream: BinaryIO, name: str) -> dict[str, io.BytesIO]:
                 continue
             if key in contents or member.size > _MAX_BYTES[key]:
                 raise CheckpointError(f"{name} has {key} twice or too large; expected what NeMo's save_to writes")
-            contents[key] = io.BytesIO()
-            shutil.copyfileobj(archive.extractfile(member), contents[key], _PIECE)
-            contents[key].seek(0)
+            # Of a folder with such a name there is nothing to read.
+            if file := archive.extractfile(member):
+                contents[key] = io.BytesIO()
+                shutil.copyfileobj(file, contents[key], _PIECE)
+                contents[key].seek(0)
     return contents
 
 
