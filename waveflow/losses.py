@@ -119,10 +119,10 @@ class SpectralLoss(nn.Module):
             distance, size = (torch.linalg.vector_norm(x, dim=over) for x in (s - r, r))
             total = total + (s.log() - r.log()).abs().mean(over) + distance / size.clamp_min(self.floor)
         of_mels = (self.mel(synthesis) - self.mel(reference)).abs().mean(over)
-        total = total / len(self.resolutions) + self.mel_weight * of_mels
+        distance = total / len(self.resolutions) + self.mel_weight * of_mels
         if self.loudness is None:
-            return total
-        return total + self.loudness_weight * self.loudness(synthesis, reference, per_item=per_item)
+            return distance
+        return distance + self.loudness_weight * self.loudness(synthesis, reference, per_item=per_item)
 
     def _magnitude(self, audio: Tensor, n_fft: int) -> Tensor:
         window = getattr(self, f"window_{n_fft}")

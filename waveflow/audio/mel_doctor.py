@@ -137,7 +137,7 @@ def _known(n_mels: int, lowest: float) -> dict[str, MelConfig]:
         "log10, as parallelwavegan and espnet": MelConfig.preset("espnet", n_mels=n_mels),
         "dB": MelConfig(n_mels=n_mels, log="db"),
         "dB scaled to -4..4, as Coqui": MelConfig(
-            n_mels=n_mels, log="db", clip=1e-4, mean=-30.0, std=12.5, ceiling=4.0
+            n_mels=n_mels, log="db", clip=1e-4, mean=[-30.0], std=[12.5], ceiling=4.0
         ),
     }
     ln = found["ln, as nvidia and hifigan"]

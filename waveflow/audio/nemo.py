@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, overload
 
 import torch
 
@@ -78,6 +78,10 @@ def _default(section: Mapping[str, Any], name: str) -> str:
     return "" if name in section else ", NeMo's own where the section leaves it out"
 
 
+@overload
+def _number(section: Mapping[str, Any], name: str, default: float) -> float: ...
+@overload
+def _number(section: Mapping[str, Any], name: str) -> float | None: ...
 def _number(section: Mapping[str, Any], name: str, default: float | None = None) -> float | None:
     """A setting that is a number or a number's text; where there is no default, None and False mean none."""
     value = section.get(name, default)

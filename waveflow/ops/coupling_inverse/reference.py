@@ -28,6 +28,7 @@ def coupling_inverse(
     width = matrix.shape[1]
     latent_out.copy_(torch.where(inside, v @ matrix[:width].mT, 0))
     if hidden_out is not None:
+        assert hidden_bias is not None
         hidden = torch.where(inside, v @ matrix[width:].mT + hidden_bias, 0)
         n_positions = v.shape[1] // hidden_out.shape[1]
         state = hidden_out[..., : n_positions * hidden.shape[2]].unflatten(2, (n_positions, -1))

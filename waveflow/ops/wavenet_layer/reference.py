@@ -97,6 +97,7 @@ def _finish(
     else:
         out.copy_(torch.where(inside, ended + end_bias, 0))
     if mix_weight is not None:
+        assert mix_bias is not None
         mixed = h + gated @ mix_weight[:, :n_channels].to(gate.dtype).mT + mix_bias
         state = _state(hidden_out, h.shape[1] // hidden_out.shape[1], n_channels)
         state.copy_(torch.where(inside, mixed, 0).view(state.shape))

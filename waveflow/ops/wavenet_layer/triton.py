@@ -282,8 +282,10 @@ def wavenet_first(
 ) -> None:
     """As `waveflow.ops.wavenet_layer.wavenet_first`."""
     after = (mix_weight, mix_bias, end_weight, end_bias, lengths, hidden_out, out)
-    first = (latent, first_weight, start_weight)
-    _launch(*first, hidden, gate_weight, gate_bias, *after, start_weight.shape[0], kernel_size, dilation)
+    n_channels = start_weight.shape[0]
+    _launch(
+        latent, first_weight, start_weight, hidden, gate_weight, gate_bias, *after, n_channels, kernel_size, dilation
+    )
 
 
 def _launch(
