@@ -124,7 +124,7 @@ def _flatten(module: Record, name: str) -> dict[str, Any]:
     while queue:
         prefix, record, depth = queue.pop()
         count += 1
-        parts = [record.state.get(key) if isinstance(record, Record) else None for key in _PARTS]
+        parts: list[Any] = [record.state.get(key) if isinstance(record, Record) else None for key in _PARTS]
         if count > _MAX_MODULES or depth > _MAX_DEPTH or not all(isinstance(part, dict) for part in parts):
             raise damaged(name, f"the object at {prefix[:200] or 'its root'!r} is no module, or is nested without end")
         parameters, buffers, modules = parts

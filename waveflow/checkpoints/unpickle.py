@@ -244,7 +244,7 @@ def _bytes(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
-def _set(items: list[Any] = ()) -> set[Any]:
+def _set(items: Iterable[Any] = ()) -> set[Any]:
     return set(map(_key, items))
 
 

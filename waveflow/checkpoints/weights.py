@@ -110,15 +110,16 @@ def stack(convolutions: Sequence[Convolution]) -> Convolution:
 
     Weight norm is by row, so that nothing is rounded.
     """
-    lengths = [c.length for c in convolutions]
-    normed = lengths[0] is not None
-    if any((length is not None) != normed for length in lengths):
+    lengths = [c.length for c in convolutions if c.length is not None]
+    if 0 < len(lengths) < len(convolutions):
         convolutions = [replace(c, length=None, direction=c.weight) for c in convolutions]
-        normed = False
+        lengths = []
+    biases = [c.bias for c in convolutions if c.bias is not None]
+    assert len(biases) in (0, len(convolutions))
     return Convolution(
-        torch.cat([c.length for c in convolutions]) if normed else None,
+        torch.cat(lengths) if lengths else None,
         torch.cat([c.direction for c in convolutions]),
-        None if convolutions[0].bias is None else torch.cat([c.bias for c in convolutions]),
+        torch.cat(biases) if biases else None,
     )
 
 

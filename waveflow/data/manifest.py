@@ -178,7 +178,7 @@ def entry_of(values: Any) -> Entry:
     """
     if not isinstance(values, dict):
         raise ValueError(f"expected a JSON object, found {str(values)[:40]!r}")
-    expected = {field.name: field.type for field in fields(Entry)}
+    expected: dict[str, Any] = {field.name: field.type for field in fields(Entry)}
     wrong = set(values) ^ set(expected)
     if wrong:
         raise ValueError(f"keys {sorted(wrong)} are missing or unknown")

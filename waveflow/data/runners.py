@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from waveflow.data.cleaning import CleaningConfig, SetAside, clean_file
+from waveflow.data.cleaning import Cleaned, CleaningConfig, SetAside, clean_file
 from waveflow.data.discovery import Recording
 from waveflow.data.journal import fingerprint, target_of
 from waveflow.extras import require
@@ -78,6 +78,7 @@ def clean_one(recording: Recording, out: Path, cleaning: CleaningConfig) -> dict
 def _attempt(recording: Recording, out: Path, cleaning: CleaningConfig) -> dict[str, Any]:
     path, target = _path(recording), out / target_of(recording.id)
     record: dict[str, Any] = {"id": recording.id, "source": fingerprint(path)}
+    made: Cleaned | None
     try:
         made = clean_file(path, target, cleaning)
     except SetAside as error:

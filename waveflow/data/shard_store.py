@@ -17,7 +17,7 @@ from waveflow.data.shards import Shard
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 ATTEMPTS = 3
 TIMEOUT = 60.0

@@ -173,7 +173,7 @@ def _write_shard(path: Path, manifest: Manifest, group: Sequence[Entry], skipped
     places = []
     with replacing(path) as file:
         hashed = _Hashing(file)
-        with tarfile.open(fileobj=hashed, mode="w", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
+        with tarfile.open(fileobj=hashed, mode="w", format=tarfile.PAX_FORMAT) as tar:
             for entry in group:
                 data = manifest.path(entry).read_bytes()
                 if hashlib.sha256(data).hexdigest() != entry.sha256:

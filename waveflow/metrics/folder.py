@@ -70,7 +70,7 @@ def match_recordings(
         )
     alone = {stem: f"{file} has no counterpart in {synthesis}" for stem, file in references.items()}
     alone |= {stem: f"{file} has no counterpart in {reference}" for stem, file in syntheses.items()}
-    pairs = {
+    pairs: dict[str, Callable[[], Clip]] = {
         stem: partial(_read, file, syntheses[common[stem]], sample_rate)
         for stem, file in references.items()
         if stem in common

@@ -71,11 +71,11 @@ def stoi(reference: Tensor, synthesis: Tensor, sample_rate: int) -> float:
         MissingExtra: The package `pystoi` is not installed.
     """
     package = require("pystoi", "metrics")
-    x, y = _one_item(reference, synthesis)
-    if not x.any():
+    pair = _one_item(reference, synthesis)
+    if not reference.any():
         raise UndefinedMetric("the reference is silent")
     too_short = UndefinedMetric("less than 0.4 s of speech in the reference")
-    x, y = (_at_rate(audio, sample_rate, 10000) for audio in (x, y))
+    x, y = (_at_rate(audio, sample_rate, 10000) for audio in pair)
     if len(x) < 4000:
         raise too_short
     with warnings.catch_warnings():
