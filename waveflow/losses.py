@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from waveflow.audio.mel import MelConfig, MelSpectrogram
+
+Nats = TypeVar("Nats", float, Tensor)
 
 QUANTIZATION = 1 / 32768
 """Width of the uniform dequantization noise: one step of 16-bit audio at full scale ±1."""
@@ -49,7 +52,7 @@ def nats_per_sample(z: Tensor, log_det: Tensor, lengths: Tensor | None = None, s
     return log_likelihood(z, log_det, lengths, sigma).sum() / count
 
 
-def bits_per_sample(nats: Tensor | float) -> Tensor | float:
+def bits_per_sample(nats: Nats) -> Nats:
     """Bits that 16-bit audio costs per sample, from its dequantized log-density per sample in nats.
 
     The density of audio at full scale ±1 over a step of 1/32768: `bits = 15 - nats / log 2`.

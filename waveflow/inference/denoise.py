@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import torch
 from torch import Tensor, nn
 
@@ -21,10 +23,12 @@ class Denoiser(nn.Module):
         n_frames: Length of the zero mel; its first spectrum is used.
     """
 
+    window: Tensor
+    bias: Tensor
+
     def __init__(self, model: MelFlow, n_frames: int = 88) -> None:
         super().__init__()
-        reference = next(model.parameters(), None)
-        reference = next(model.buffers()) if reference is None else reference
+        reference = next(chain(model.parameters(), model.buffers()))
         self.n_fft, self.hop_length = model.mel_config.n_fft, model.mel_config.hop_length
         window = torch.hann_window(self.n_fft, dtype=torch.float32, device=reference.device)
         self.register_buffer("window", window, persistent=False)

@@ -192,6 +192,7 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path, facts: dict[s
     written = torch.onnx.export(
         program, dynamo=True, input_names=names, output_names=["audio"], opset_version=OPSET, verbose=False
     )
+    assert written is not None
     model = written.model_proto
     del model.graph.value_info[:]
     for node in model.graph.node:

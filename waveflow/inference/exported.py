@@ -68,6 +68,9 @@ class ConvolvedMel(nn.Module):
         transform: The transform to copy.
     """
 
+    basis: Tensor
+    bands: Tensor
+
     def __init__(self, transform: MelSpectrogram) -> None:
         super().__init__()
         self.transform, config = transform, transform.config

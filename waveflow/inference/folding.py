@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from waveflow.bijections import AffineCoupling, FixedLinear
+from waveflow.bijections import AffineCoupling, Bijection, EarlyOutputs, FixedLinear
 from waveflow.inference.fuse import fuse
 from waveflow.models import LapGlow, MelFlow, WaveGlow
 from waveflow.nn import FrameEncoder, MelUpsample, WaveNet
+from waveflow.nn.modules import bias_of, of_kind
 
 
 @dataclass(frozen=True)
@@ -131,13 +132,16 @@ def fold(model: MelFlow) -> FoldedFlow:
     fused = fuse(model)
     if isinstance(fused, WaveGlow):
         upsample, chain = fused.upsample, fused.flow.steps[1]
-        offset = upsample.conv.bias.repeat_interleave(upsample.n_group)
+        assert isinstance(chain, EarlyOutputs)
+        offset = bias_of(upsample.conv).repeat_interleave(upsample.n_group)
         before = -(-upsample.conv.kernel_size[0] // upsample.hop_length) - 1
-        steps = [_step(mix, coupling, n, offset) for (mix, coupling), n in zip(chain, chain.early)]
+        steps = [_step(step, n, offset) for step, n in zip(chain, chain.early)]
         return FoldedFlow(before, 0, False, upsampling(upsample), tuple(reversed(steps)))
-    _, scale, *chain = fused.flow
-    steps = [_step(mix, coupling) for mix, coupling in chain]
-    gain = scale.conditioner.weight[:, :, 0], scale.conditioner.bias
+    assert isinstance(fused, LapGlow)
+    _, scale, *glow_steps = fused.flow
+    steps = [_step(step) for step in glow_steps]
+    (to_gain,) = of_kind(scale, nn.Conv1d)
+    gain = to_gain.weight[:, :, 0], bias_of(to_gain)
     nothing = torch.eye(gain[0].shape[1], dtype=gain[0].dtype, device=gain[0].device)
     return FoldedFlow(1, 2, True, nothing[None], tuple(reversed(steps)), gain, fused.encoder)
 
@@ -169,24 +173,25 @@ def upsampling(upsample: MelUpsample) -> Tensor:
     return taps.permute(3, 1, 4, 2, 0).reshape(hop // group, n_out * group, -1)
 
 
-def _step(mix: FixedLinear, coupling: AffineCoupling, early: int = 0, offset: Tensor | None = None) -> FoldedStep:
-    net: WaveNet = coupling.conditioner
+def _step(step: Bijection, early: int = 0, offset: Tensor | None = None) -> FoldedStep:
+    (mix,), (coupling,), (net,) = of_kind(step, FixedLinear), of_kind(step, AffineCoupling), of_kind(step, WaveNet)
+    assert net.context is not None
     n_channels, n_layers = net.n_channels, len(net.dilated)
     context, context_bias = net.context.weight[:, :, 0], net.context.bias
     if offset is not None:
         context_bias = context_bias + context @ offset
-    end, end_bias = net.end.weight[:, :, 0], net.end.bias
+    end, end_bias = net.end.weight[:, :, 0], bias_of(net.end)
     layers = []
     for i, (dilated, res_skip) in enumerate(zip(net.dilated, net.res_skip)):
         rows = slice(2 * n_channels * i, 2 * n_channels * (i + 1))
-        weight, bias, last = res_skip.weight[:, :, 0], res_skip.bias, i == n_layers - 1
+        weight, bias, last = res_skip.weight[:, :, 0], bias_of(res_skip), i == n_layers - 1
         end_bias = end_bias + end @ bias[-n_channels:]
         layers.append(
             FoldedLayer(
                 dilation=net.dilations[i],
                 taps=dilated.weight.permute(2, 0, 1),
                 context=context[rows],
-                bias=dilated.bias + context_bias[rows],
+                bias=bias_of(dilated) + context_bias[rows],
                 mix=None if last else weight[:n_channels],
                 mix_bias=None if last else bias[:n_channels],
                 end=end @ weight[-n_channels:],

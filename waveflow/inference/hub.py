@@ -113,9 +113,16 @@ class HubVocoder(Vocoder, ModelHubMixin, library_name="waveflow"):
     ) -> HubVocoder:
         directory = Path(model_id)
         if not directory.is_dir():
-            how = {"revision": revision, "cache_dir": cache_dir, "force_download": force_download, "token": token}
             for name in (native.CONFIG, native.WEIGHTS):
-                path = hf_hub_download(model_id, name, local_files_only=local_files_only, **how)
+                path = hf_hub_download(
+                    model_id,
+                    name,
+                    revision=revision,
+                    cache_dir=cache_dir,
+                    force_download=force_download,
+                    token=token,
+                    local_files_only=local_files_only,
+                )
                 directory = Path(path).parent
         facts = native.read_facts(directory)
         options = {"device": device_of(device), "dtype": dtype, "backend": backend, "name": Path(model_id).name}

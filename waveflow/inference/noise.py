@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import secrets
 from collections.abc import Sequence
-from typing import SupportsIndex
+from typing import SupportsIndex, cast
 
 import numpy as np
 import torch
@@ -43,11 +43,12 @@ def seeds_of(seed: SupportsIndex | Sequence[SupportsIndex] | None, batch: int) -
     if seed is None:
         return [secrets.randbits(63) for _ in range(batch)]
     # Arrays and tensors without dimensions are numbers.
-    if not (isinstance(seed, Sequence) or getattr(seed, "ndim", 0)):
+    if not (isinstance(seed, Sequence) or bool(getattr(seed, "ndim", 0))):
         return [seed_of(seed)] * batch
-    if len(seed) != batch:
-        raise ValueError(f"{len(seed)} seeds were given for a batch of {batch}; give one each, or a single number")
-    return [seed_of(s) for s in seed]
+    seeds = cast("Sequence[SupportsIndex]", seed)
+    if len(seeds) != batch:
+        raise ValueError(f"{len(seeds)} seeds were given for a batch of {batch}; give one each, or a single number")
+    return [seed_of(s) for s in seeds]
 
 
 def batch_normal(

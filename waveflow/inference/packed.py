@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from waveflow.bijections import LappedSqueeze
+from waveflow.bijections import Bijection, LappedSqueeze
 from waveflow.inference.folding import FoldedFlow, FoldedStep, fold
 from waveflow.models import MelFlow
 from waveflow.nn import FrameEncoder
@@ -201,7 +201,7 @@ def _layers(step: FoldedStep, upsampling: Tensor, width: int, place: _Placement)
         told = torch.einsum("oc,pck->pok", place(layer.context), upsampling)
         told = F.pad(told, (0, width - told.shape[2]))
         conv = place(layer.taps).permute(1, 2, 0)
-        first = None, None
+        first: tuple[Tensor, Tensor] | tuple[None, None] = None, None
         if i == 0 and is_narrow(step):
             first = pack_first(place(step.start), place(step.start_bias), conv, dtype)
         packed.append(
@@ -209,7 +209,7 @@ def _layers(step: FoldedStep, upsampling: Tensor, width: int, place: _Placement)
                 gate_weight=pack_gate(conv, told, dtype) if first[0] is None else pack_told(told, dtype),
                 gate_bias=pack_bias(place(layer.bias).expand(len(told), -1), dtype),
                 mix_weight=None if layer.mix is None else pack_after(place(layer.mix), dtype),
-                mix_bias=None if layer.mix is None else place(layer.mix_bias),
+                mix_bias=None if layer.mix_bias is None else place(layer.mix_bias),
                 end_weight=pack_after(place(layer.end), dtype),
                 end_bias=None if i else place(step.end_bias),
                 dilation=layer.dilation,
@@ -220,8 +220,9 @@ def _layers(step: FoldedStep, upsampling: Tensor, width: int, place: _Placement)
     return packed
 
 
-def _tail(gain: tuple[Tensor, Tensor], lapped: LappedSqueeze, place: _Placement) -> PackedTail:
-    lapped = copy.deepcopy(lapped).to(place.wide)
+def _tail(gain: tuple[Tensor, Tensor], squeeze: Bijection, place: _Placement) -> PackedTail:
+    assert isinstance(squeeze, LappedSqueeze)
+    lapped = copy.deepcopy(squeeze).to(place.wide)
     return PackedTail(*map(place, (*gain, lapped.dct, lapped.cos, lapped.sin)))
 
 

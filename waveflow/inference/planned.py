@@ -53,11 +53,11 @@ class PlannedInverse:
         batch, n_samples = latent.shape
         n_vectors = n_samples // self.flow.n_group
         n_frames = -(-n_vectors // self.flow.n_positions)
-        lengths = n_vectors if lengths is None else (lengths // self.flow.n_group).clamp(0, n_vectors)
+        ends = n_vectors if lengths is None else (lengths // self.flow.n_group).clamp(0, n_vectors)
         small = self.graphs and batch * n_frames <= self.graph_frames
         with self._buffers:
             plan = self._plan(batch, _rounded(n_frames) if small else n_frames, small)
-            plan.load(latent.view(batch, n_vectors, -1), mel[..., :n_frames], lengths)
+            plan.load(latent.view(batch, n_vectors, -1), mel[..., :n_frames], ends)
             return plan.run()[:, :n_samples].clone()
 
     def _plan(self, batch: int, n_frames: int, graph: bool) -> _Plan:
@@ -92,8 +92,7 @@ class _Plan:
         self.mel = torch.zeros(batch, flow.n_mels, n_frames, dtype=flow.wide, device=device)
         self.lengths = torch.zeros(batch, dtype=torch.int32, device=device)
         self.shape = shape
-        self.graph: torch.cuda.CUDAGraph | None = None
-        self.audio: Tensor | None = None
+        self.recorded: tuple[torch.cuda.CUDAGraph, Tensor] | None = None
         if graph and self.launch is None:
             self._record()
 
@@ -107,10 +106,11 @@ class _Plan:
         """Audio `(B, F * hop_length)` of what was loaded; the next run may overwrite it."""
         if self.launch is not None:
             return self.launch(self.latent, self._features(), self.lengths)
-        if self.graph is None:
+        if self.recorded is None:
             return self._inverse()
-        self.graph.replay()
-        return self.audio
+        graph, audio = self.recorded
+        graph.replay()
+        return audio
 
     def _record(self) -> None:
         # The first runs compile the kernels, which a graph cannot record.
@@ -121,8 +121,8 @@ class _Plan:
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            self.audio = self._inverse()
-        self.graph = graph
+            audio = self._inverse()
+        self.recorded = graph, audio
 
     def _features(self) -> Tensor:
         return self.flow.features(hold_last_frame(self.mel, -(-self.lengths // self.flow.n_positions)))
@@ -135,7 +135,7 @@ class _Plan:
             hidden[..., told:].copy_(features)
         latent = self.latent.index_select(2, flow.order)
         if flow.start is not None:
-            self._start(latent)
+            self._start(latent, *flow.start)
         n_left = flow.n_group - len(flow.order)
         for i, step in enumerate(flow.steps):
             early = self.latent[..., n_left - step.n_early : n_left] if step.n_early else None
@@ -148,8 +148,7 @@ class _Plan:
         log_gain = features[..., :told_width] @ tail.gain_weight.mT + tail.gain_bias
         return lapped_inverse(latent, log_gain, self.lengths, tail.dct, tail.cos, tail.sin, self.backend)
 
-    def _start(self, latent: Tensor) -> None:
-        weight, bias = self.flow.start
+    def _start(self, latent: Tensor, weight: Tensor, bias: Tensor) -> None:
         hidden = latent[..., : weight.shape[1]] @ weight.mT + bias
         inside = torch.arange(self.shape[1], device=latent.device) < self.lengths[:, None]
         hidden = torch.where(inside[..., None], hidden, 0)

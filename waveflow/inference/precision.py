@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 import torch
 
 Arguments = ParamSpec("Arguments")
-Owner = TypeVar("Owner")
+Owner = TypeVar("Owner", bound="Placed")
 Result = TypeVar("Result")
 
 PRECISIONS = {
@@ -33,6 +33,13 @@ def precision_of(dtype: torch.dtype | str | None) -> torch.dtype:
     return found
 
 
+class Placed(Protocol):
+    """What is on a device."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+
 def in_own_precision(
     method: Callable[Concatenate[Owner, Arguments], Result],
 ) -> Callable[Concatenate[Owner, Arguments], Result]:
@@ -42,7 +49,7 @@ def in_own_precision(
     """
 
     @functools.wraps(method)
-    def run(self: Owner, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+    def run(self: Owner, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         elsewhere = torch.get_default_device().type != "cpu"
         with torch.autocast(self.device.type, enabled=False), torch.device("cpu") if elsewhere else nullcontext():
             return method(self, *args, **kwargs)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -136,6 +136,32 @@ class Vocoder:
     @functools.cached_property
     def _denoiser(self) -> Denoiser:
         return Denoiser(fuse(self.model))
+
+    @overload
+    def __call__(
+        self,
+        /,
+        mel: Tensor,
+        lengths: None = None,
+        *,
+        sigma: float | None = None,
+        seed: int | Sequence[int] | None = None,
+        denoise: float = 0.0,
+        project: int = 0,
+    ) -> Tensor: ...
+
+    @overload
+    def __call__(
+        self,
+        /,
+        mel: Tensor,
+        lengths: Tensor | Sequence[int],
+        *,
+        sigma: float | None = None,
+        seed: int | Sequence[int] | None = None,
+        denoise: float = 0.0,
+        project: int = 0,
+    ) -> tuple[Tensor, Tensor]: ...
 
     @torch.no_grad()
     @in_own_precision

@@ -8,6 +8,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -68,10 +69,10 @@ class Ceilings:
         self._work: dict[str, tuple[float, Callable[[], object]]] = {}
         for name in dtypes:
             a, b = (torch.randn(side, side, device=device).to(getattr(torch, name)) for _ in range(2))
-            self._work[name] = side**3, lambda a=a, b=b: a @ b
+            self._work[name] = side**3, partial(torch.matmul, a, b)
         source = torch.randn(1 << (28 if device.type == "cuda" else 24), device=device)
         target = torch.empty_like(source)
-        self._work["copy"] = 2 * source.numel() * source.element_size(), lambda: target.copy_(source)
+        self._work["copy"] = 2 * source.numel() * source.element_size(), partial(target.copy_, source)
 
     def measure(self, seconds: float = 0.1) -> dict[str, float]:
         """Median rates now, each from at least three runs."""

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -108,15 +109,12 @@ def _makers(
     for candidate in plan.candidates:
         if candidate.model in PEERS:
             for _, dtype in candidate.ways:
-                yield (
-                    f"{candidate.model} {dtype}",
-                    lambda name=candidate.model, dtype=dtype: peer(name, dtype, device),
-                )
+                yield f"{candidate.model} {dtype}", partial(peer, candidate.model, dtype, device)
             continue
         flow = Flow(candidate.model, recording, sample_rate, device)
         for backend, dtype in candidate.ways:
             name = f"{candidate.model} {backend} {dtype}"
-            yield name, lambda flow=flow, way=(backend, dtype): flow.subject(*way)
+            yield name, partial(flow.subject, backend, dtype)
 
 
 def _measure(
@@ -146,7 +144,7 @@ def _measure(
         report(f"round {i + 1} of {plan.rounds}, {batch} x {seconds:g} s")
         rates.append(ceilings.measure())
         for entry, mel in zip(entries, mels):
-            times = clocked(lambda entry=entry, mel=mel: entry.subject.call(mel), device, plan.turn)
+            times = clocked(partial(entry.subject.call, mel), device, plan.turn)
             entry.times += times
             entry.medians.append(statistics.median(times))
     reached += rates

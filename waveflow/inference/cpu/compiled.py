@@ -92,8 +92,8 @@ class _Plan:
 
     def run(self, spoken: Tensor, features: Tensor) -> None:
         """Invert what lies in the latents, on as many threads as there are workers."""
-        features = F.pad(features, (0, 0, 0, ROWS)).flatten().numpy()
-        arrays = self.arrays._replace(spoken=as_array(spoken.flatten()), features=features)
+        padded = F.pad(features, (0, 0, 0, ROWS)).flatten().numpy()
+        arrays = self.arrays._replace(spoken=as_array(spoken.flatten()), features=padded)
         barrier, errors = np.zeros(1, np.int64), []
 
         def work(worker: int) -> None:

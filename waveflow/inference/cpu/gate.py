@@ -108,5 +108,5 @@ class _GateCode(Code):
         bits = builder.shl(builder.fptosi(whole, WORDS), self.word(23))
         return builder.bitcast(builder.add(builder.bitcast(p, WORDS), bits), VECTOR)
 
-    def fma(self, x: Any, factor: float, y: Any) -> Any:
+    def fma(self, x: Any, factor: float | np.float32, y: Any) -> Any:
         return self.call("fma", x, self.constant(float(factor)), y)

@@ -55,7 +55,7 @@ class CpuInverse(ItemwiseInverse):
         with ThreadPoolExecutor(n_workers, "waveflow") as pool:
             done = [pool.submit(self._work, plan, spoken, worker) for worker in range(n_workers)]
         torch.set_num_threads(n_workers)
-        errors = [future.exception() for future in done if future.exception()]
+        errors = [error for future in done if (error := future.exception())]
         if errors:
             raise next((error for error in errors if not isinstance(error, threading.BrokenBarrierError)), errors[0])
 

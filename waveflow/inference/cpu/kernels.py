@@ -59,7 +59,7 @@ def widen(_: Any, x: types.Type) -> Any:
 
 
 @intrinsic
-def narrow(_: Any, x: types.Type, like: types.Type) -> Any:
+def narrow(_: Any, x: types.Type, like: types.Array) -> Any:
     """float32 as it is stored in an array like another: rounded to the nearest, ties to even."""
     stored = like.dtype
 

@@ -113,13 +113,14 @@ class CpuLayout:
             put(pack(self._gate_columns(x), self.dtype) for x in told.unbind(1)),
             self._float(self._gate_columns(bias).flatten()),
             -1 if layer.mix is None else put([self._after(_columns(layer.mix.T, self.channels))]),
-            0 if layer.mix is None else self._float(_columns(layer.mix_bias, self.channels)),
+            0 if layer.mix_bias is None else self._float(_columns(layer.mix_bias, self.channels)),
             put([self._after(_columns(layer.end.T, self.y_width))]),
             self._float(_columns(step.end_bias, self.y_width)) if first else 0,
         )
 
-    def _tail(self, gain: tuple[Tensor, Tensor], squeeze: LappedSqueeze) -> np.ndarray:
+    def _tail(self, gain: tuple[Tensor, Tensor], squeeze: nn.Module) -> np.ndarray:
         weight, bias = gain
+        assert isinstance(squeeze, LappedSqueeze)
         tail = (
             self._float(pack(weight.T, torch.float32)),
             self._float(_columns(bias, _filled(len(bias), LANES))),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from waveflow.bijections import (
     ActNorm,
@@ -23,6 +23,7 @@ from waveflow.inference.streaming.memory import Memory, Part, Queue, Window, nam
 from waveflow.inference.streaming.nets import STREAMED
 from waveflow.models import FloWaveNet, LapGlow, MelFlow, SqueezeWave, WaveGlow
 from waveflow.nn.grouping import ungroup_samples
+from waveflow.nn.modules import of_kind
 
 Pair = tuple[Tensor, Tensor]
 
@@ -55,7 +56,8 @@ class StreamedScale(Step):
     """A gain that the features decide."""
 
     def __init__(self, scale: ConditionalScale) -> None:
-        self.weight, self.bias = scale.conditioner.weight[:, :, 0], scale.conditioner.bias
+        (to_gain,) = of_kind(scale, nn.Conv1d)
+        self.weight, self.bias = to_gain.weight[:, :, 0], to_gain.bias
 
     def __call__(self, memory: Memory, x: Tensor, told: Tensor, end: bool) -> Pair:
         return torch.exp(-F.linear(told, self.weight, self.bias)) * x, told
@@ -114,13 +116,13 @@ class StreamedScales(Step):
 
     def __call__(self, memory: Memory, x: Tensor, told: Tensor, end: bool) -> Pair:
         lasting, early = self._split(x)
-        contexts = [context.features[0].mT for context in self.bijection.contexts(told.mT[None])]
+        contexts = [each[0].mT for each, _ in self.bijection.contexts(told.mT[None]) if each is not None]
         x = lasting
         for k in reversed(range(len(self.steps))):
             features = self.told[k].swap(memory, contexts[k], len(x))
-            if self.priors[k] is not None:
+            if (prior := self.priors[k]) is not None:
                 x = torch.cat([x, self.early[k].swap(memory, early[k], len(x))], dim=1)
-                x, features = self.priors[k](memory, x, features, end)
+                x, features = prior(memory, x, features, end)
             x, _ = self.steps[k](memory, x, features, end)
             x = ungroup_samples(x.mT[None], self.factors[k])[0].mT
         return x, told[:0]

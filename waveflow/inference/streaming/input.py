@@ -16,7 +16,7 @@ from waveflow.audio.resampling import resample_pieces
 
 _PIECE = 1 << 15
 _UNKNOWN = 0xFFFFFFFF  # a size in a header, of what has no end yet
-_FLOATS = {4: np.dtype("<f4"), 8: np.dtype("<f8")}
+_FLOATS: dict[int, np.dtype[np.floating]] = {4: np.dtype("<f4"), 8: np.dtype("<f8")}
 _WHOLE = "; vocode it without --stream, or write the mel with numpy.save"
 _DECODED = ", expected WAV or mel frames; decode it first"
 # Beginnings of what cannot be told before it is complete, or is not read here; no mel has such numbers.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 
 from waveflow.inference.streaming.memory import Memory, Part, Queue, Surroundings
 from waveflow.nn import WaveNet
+from waveflow.nn.modules import bias_of
 from waveflow.nn.scaled_wavenet import ContextHalves, ScaledWaveNet
 from waveflow.nn.separable import FoldedSeparableConv, SeparableConv, SeparableWaveNet
 
@@ -60,6 +63,7 @@ class GatedLayers(Part):
     def __init__(self, net: WaveNet | ScaledWaveNet, scale: float = 1.0) -> None:
         self.convs = [StreamedConv(conv) for conv in net.dilated]
         self.res_skips = [_dense(conv) for conv in net.res_skip]
+        assert net.context is not None
         self.context, self.n_channels, self.scale = _dense(net.context), net.n_channels, scale
         self.told = [Queue() for _ in self.convs]
         self.skips = [Queue() for _ in self.convs]
@@ -83,6 +87,7 @@ class GatedLayers(Part):
                 residual, out = out.chunk(2, dim=1)
                 h = h + residual if self.scale == 1 else self.scale * (h + residual)
             skip = out if skip is None else skipped.swap(memory, skip, len(out)) + out
+        assert skip is not None
         return skip
 
 
@@ -101,7 +106,7 @@ class StreamedScaledWaveNet(StreamedNet):
     """FloWaveNet's conditioner, told some halves of the context's channels."""
 
     def __init__(self, halves: ContextHalves) -> None:
-        net: ScaledWaveNet = halves.conditioner
+        net = halves.conditioner
         self.halves, self.start = halves.halves, StreamedConv(net.start)
         self.layers = GatedLayers(net, math.sqrt(0.5))
         self.middle, self.end = _dense(net.middle), _dense(net.end)
@@ -118,6 +123,9 @@ class StreamedScaledWaveNet(StreamedNet):
 
 class StreamedSeparable(Part):
     """A separable convolution. Rows carry a one, so that beyond both ends the normalisation's constant is left out."""
+
+    share: Tensor | None
+    offset: Tensor | None
 
     def __init__(self, layer: SeparableConv | FoldedSeparableConv) -> None:
         if isinstance(layer, FoldedSeparableConv):
@@ -161,7 +169,7 @@ class StreamedSeparableWaveNet(StreamedNet):
         return F.linear(h, *self.end)
 
 
-STREAMED: dict[type[nn.Module], type[StreamedNet]] = {
+STREAMED: dict[type[nn.Module], Callable[[Any], StreamedNet]] = {
     WaveNet: StreamedWaveNet,
     ContextHalves: StreamedScaledWaveNet,
     SeparableWaveNet: StreamedSeparableWaveNet,
@@ -169,4 +177,4 @@ STREAMED: dict[type[nn.Module], type[StreamedNet]] = {
 
 
 def _dense(conv: nn.Conv1d) -> tuple[Tensor, Tensor]:
-    return conv.weight[:, :, 0].contiguous(), conv.bias
+    return conv.weight[:, :, 0].contiguous(), bias_of(conv)

@@ -13,6 +13,7 @@ from waveflow.audio.mel_check import ENOUGH_FRAMES, check_mel
 from waveflow.decibels import signal_to_error
 from waveflow.inference.noise import seed_of
 from waveflow.inference.precision import in_own_precision
+from waveflow.inference.streaming.flow import StreamedInverse
 from waveflow.inference.streaming.memory import Memory, map_rows
 from waveflow.inference.streaming.window import WindowedInverse
 
@@ -46,6 +47,11 @@ class StreamState:
     n_samples: int = 0
     n_certain: int = 0
     memory: Memory = field(default_factory=dict)
+
+    @property
+    def n_waiting(self) -> int:
+        """Frames that wait."""
+        return 0 if self.waiting is None else self.waiting.shape[1]
 
     def copy(self) -> StreamState:
         """A snapshot, from which a stream can go on: `stream.state = snapshot`."""
@@ -111,9 +117,8 @@ class Stream:
         self._vocoder, self._seed, self.device = vocoder, seed_of(seed), vocoder.device
         self._sigma = vocoder.config.sigma if sigma is None else sigma
         self._hop = vocoder.config.mel.hop_length
-        self._streamed = streamed
-        self._windowed = None if self.stateful else WindowedInverse(vocoder, look_ahead)
-        whole = streamed.look_ahead if self.stateful else self._windowed.look_ahead
+        self._inverse: StreamedInverse | WindowedInverse = streamed or WindowedInverse(vocoder, look_ahead)
+        whole = self._inverse.look_ahead
         self.look_ahead = whole if look_ahead is None else min(look_ahead, whole)
         self._held = whole - self.look_ahead
         self._model = f"{vocoder.likeness}, {vocoder.dtype}, {'layers' if self.stateful else 'windows'}"
@@ -146,8 +151,7 @@ class Stream:
     def frames_waiting(self) -> int:
         """Frames received whose audio is still to come."""
         state = self.state
-        waiting = 0 if state.waiting is None else state.waiting.shape[1]
-        return state.n_frames + waiting - state.n_samples // self._hop
+        return state.n_frames + state.n_waiting - state.n_samples // self._hop
 
     def push(self, mel: Tensor) -> Tensor:
         """Take more frames, `(n_mels, F)`, F may be 0; return the audio that is now certain, `(T,)`, T may be 0."""
@@ -168,6 +172,7 @@ class Stream:
         self._take(mel)
         while n := self._ready():
             waiting = self.state.waiting
+            assert waiting is not None
             self.state.waiting = waiting[:, n:]
             yield self._advance(waiting[:, :n], end=False)
 
@@ -183,7 +188,7 @@ class Stream:
         state, config = self.state, self._vocoder.config.mel
         check_mel(mel, config)
         mel = mel.to(self.device, torch.float32)
-        n_before = state.n_frames + (0 if state.waiting is None else state.waiting.shape[1])
+        n_before = state.n_frames + state.n_waiting
         if n_before < ENOUGH_FRAMES:
             first = mel if state.first is None else torch.cat([state.first, mel], dim=1)
             enough = first.shape[1] >= ENOUGH_FRAMES
@@ -194,7 +199,7 @@ class Stream:
 
     def _ready(self) -> int:
         """How many of the frames that wait to take now."""
-        n = self.state.waiting.shape[1]
+        n = self.state.n_waiting
         if self._block:
             return self._block if n >= self._block else 0
         most = max(MOST, self.look_ahead + FEWEST - self.state.n_frames)
@@ -206,26 +211,27 @@ class Stream:
     @in_own_precision
     def _advance(self, frames: Tensor, end: bool) -> Tensor:
         state = self.state
-        if self._windowed:
-            audio = self._windowed(state.memory, frames, self._sigma, self._seed, end)
+        if isinstance(self._inverse, WindowedInverse):
+            audio = self._inverse(state.memory, frames, self._sigma, self._seed, end)
         else:
-            audio = self._stateful(frames, end)
+            audio = self._stateful(self._inverse, frames, end)
         state.n_frames += frames.shape[1]
         state.n_samples += len(audio)
         return audio
 
-    def _stateful(self, frames: Tensor, end: bool) -> Tensor:
+    def _stateful(self, inverse: StreamedInverse, frames: Tensor, end: bool) -> Tensor:
         state = self.state
         # With less than the whole look-ahead, samples were given out before they were certain.
         certain = state.n_certain
-        audio = self._streamed(state.memory, frames, self._latent(state.n_frames, frames.shape[1]), end)
+        audio = inverse(state.memory, frames, self._latent(state.n_frames, frames.shape[1]), end)
         state.n_certain += len(audio)
         if frames.shape[1]:
             state.last = frames[:, -1:]
         if self._held and not end:
             total = state.n_frames + frames.shape[1]
+            assert state.last is not None
             supposed = state.last.expand(-1, self._held)
-            more = self._streamed(dict(state.memory), supposed, self._latent(total, self._held), False)
+            more = inverse(dict(state.memory), supposed, self._latent(total, self._held), False)
             audio = torch.cat([audio, more])[: max(0, (total - self.look_ahead) * self._hop - certain)]
         return audio[max(0, state.n_samples - certain) :]
 

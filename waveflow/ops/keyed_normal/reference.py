@@ -12,14 +12,14 @@ _WEYL = (0x9E3779B9, 0xBB67AE85)
 _WORD = 0xFFFFFFFF
 
 
-def philox(counter: Tensor, seed: int) -> Tensor:
+def philox(counter: Tensor, seed: int | Tensor) -> Tensor:
     """Philox4x32-10: four 32-bit words for each counter.
 
     Source: Salmon et al., Parallel Random Numbers: As Easy as 1, 2, 3 (SC 2011).
 
     Args:
         counter: Non-negative int64 `(N,)`, any device.
-        seed: The key, 0 to 2**64 - 1.
+        seed: The key, 0 to 2**64 - 1; or the bits of several, int64, of a shape that fits `counter`.
 
     Returns:
         int64 `(4, N)`, each value in 0 .. 2**32 - 1.
