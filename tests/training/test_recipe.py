@@ -57,6 +57,18 @@ def test_an_unknown_key_in_a_recipe_fails_with_the_nearest_valid_name(tmp_path):
         compose(tmp_path, GIVEN)
 
 
+def test_a_recipe_that_is_a_list_is_refused(tmp_path):
+    (tmp_path / "config.yaml").write_text("- train\n- model: waveglow-64\n")
+    with pytest.raises(ValueError, match=r"config\.yaml holds a list, expected settings by their names"):
+        compose(tmp_path, GIVEN)
+
+
+def test_a_recipe_that_is_no_yaml_is_refused_with_the_place(tmp_path):
+    (tmp_path / "config.yaml").write_text("train: {steps: 7\n")
+    with pytest.raises(ValueError, match=r"config\.yaml\", line 1"):
+        compose(tmp_path, GIVEN)
+
+
 def test_an_unknown_setting_of_the_model_fails_with_the_nearest_valid_name(small, run):
     with pytest.raises(ValueError, match="did you mean 'n_flows'"):
         run(small(model_config={"n_flow": 3}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import waveflow
 from waveflow.training.config import TrainConfig, check_key, check_keys
@@ -25,6 +26,7 @@ def compose(recipe: str | Path | None = None, overrides: Sequence[str] = ()) -> 
         ValueError: There is no such recipe, an unknown setting (the nearest valid one is named), a wrong value.
     """
     import hydra
+    import yaml
     from hydra.core.config_store import ConfigStore
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
@@ -32,17 +34,20 @@ def compose(recipe: str | Path | None = None, overrides: Sequence[str] = ()) -> 
 
     ConfigStore.instance().store(SCHEMA, TrainConfig)
     path = None if recipe is None else find_recipe(recipe)
+    place: hydra.initialize | hydra.initialize_config_dir
     try:
         if path is None:
             place = hydra.initialize(config_path=None, version_base="1.3")
         else:
-            own = OmegaConf.to_container(OmegaConf.load(path)) or {}
-            check_keys({key: value for key, value in own.items() if key != "defaults"})
+            own = OmegaConf.to_container(OmegaConf.load(path))
+            if not isinstance(own, dict):
+                raise ValueError(f"{path} holds a {type(own).__name__}, expected settings by their names")
+            check_keys({str(key): value for key, value in own.items() if key != "defaults"})
             place = hydra.initialize_config_dir(str(path.parent), version_base="1.3")
         with place:
             composed = hydra.compose(path.stem if path else SCHEMA, _checked(overrides))
-        values = OmegaConf.to_container(composed, resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
+        values: Any = OmegaConf.to_container(composed, resolve=True)
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         said = [*str(error).splitlines()[:2], *str(error.__cause__ or "").splitlines()[:1]]
         raise ValueError(": ".join(line.strip(" .") for line in said)) from error
     return TrainConfig.from_dict(values)
