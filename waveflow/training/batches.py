@@ -57,7 +57,7 @@ def segments(config: TrainConfig, model: MelFlow) -> SegmentDataset | ShardDatas
     if is_sharded(data.manifest):
         if data.mels is not None:
             raise ValueError(f"{data.manifest} is in shards, which hold no predicted mels; train on them with files")
-        places = {"window": data.window, "source": data.source, "cache": data.cache}
+        places: dict[str, Any] = {"window": data.window, "source": data.source, "cache": data.cache}
         return ShardDataset(data.manifest, segment, model.mel_config, **places, **how)
     dataset = SegmentDataset(data.manifest, "train", segment, model.mel_config, mels=data.mels, **how)
     if data.mels is not None:

@@ -212,7 +212,8 @@ class TrainConfig:
         check_keys(values)
         try:
             merged = OmegaConf.merge(OmegaConf.structured(cls), OmegaConf.create(dict(values)))
-            config = cls(**_plain(OmegaConf.to_container(merged), cls))
+            plain: Any = OmegaConf.to_container(merged)
+            config = cls(**_plain(plain, cls))
         except OmegaConfBaseException as error:
             raise ValueError(f"{error.full_key or 'config'}: {str(error).splitlines()[0]}") from error
         config.validate()
@@ -317,7 +318,7 @@ def check_keys(values: Mapping[str, Any]) -> None:
 
 def _plain(values: dict[str, Any], config_class: type) -> dict[str, Any]:
     """Give each section of plain values its dataclass."""
-    sections = {f.name: f.default_factory for f in dataclasses.fields(config_class)}
+    sections: dict[str, Any] = {f.name: f.default_factory for f in dataclasses.fields(config_class)}
     return {
         name: sections[name](**value) if dataclasses.is_dataclass(sections[name]) else value
         for name, value in values.items()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
-class WeightAverage:
+class WeightAverage(Generic[Model]):
     """Exponential moving average of a model's weights.
 
         average <- d average + (1 - d) weights,    d = min(decay, (1 + n) / (10 + n)) at update n = 0, 1, ...
@@ -33,7 +33,8 @@ class WeightAverage:
     def update(self, model: nn.Module) -> None:
         """Take the model's present weights in."""
         decay = min(self.decay, (1 + self.n_updates) / (10 + self.n_updates))
-        averages, weights = list(self.model.parameters()), list(model.parameters())
+        averages: list[Tensor] = list(self.model.parameters())
+        weights: list[Tensor] = list(model.parameters())
         torch._foreach_lerp_(averages, weights, 1 - decay)
         for average, buffer in zip(self.model.buffers(), model.buffers()):
             average.copy_(buffer)

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from waveflow.training.config import TrainConfig, n_chosen
 from waveflow.training.objective import Part
@@ -29,8 +30,8 @@ def add_gradients(
     weight, own_weight = (weight / max(1, n_synthesised) for weight in weights)
     total = torch.zeros(3, dtype=torch.float64, device=device)
     for i, part in enumerate(parts):
-        waits = team.size > 1 and i < len(parts) - 1
-        with objective.no_sync() if waits else nullcontext():
+        is_last = i == len(parts) - 1
+        with objective.no_sync() if isinstance(objective, DistributedDataParallel) and not is_last else nullcontext():
             with torch.autocast(device.type, torch.bfloat16, enabled=config.train.bf16):
                 likelihood, distance, own = objective(part.to(device))
             (team.size * (weight * distance + own_weight * own - likelihood / n_samples)).backward()

@@ -81,7 +81,7 @@ class Keeper:
                 file.write((self.out / "best.safetensors").read_bytes())
         else:
             self._save_adapter(adapter)
-        model = load(self.run.config.train.init)
+        model = load(self._base())
         apply_adapter(model, adapter)
         low_rank.merge(model)
         save(model, self.out / "model", metadata=read_adapter(adapter)[1]["metadata"])
@@ -89,8 +89,13 @@ class Keeper:
     def _save_adapter(self, path: Path) -> None:
         run = self.run
         tensors = low_rank.updates(run.average.model)
-        name = Path(run.config.train.init).name
+        name = Path(self._base()).name
         save_adapter(path, tensors, run.base, base_name=name, metadata=self._history())
+
+    def _base(self) -> str:
+        init = self.run.config.train.init
+        assert init is not None, "an adapter needs the model below it"
+        return init
 
     def _history(self) -> dict[str, Any]:
         run, settings = self.run, self.run.config.to_dict()

@@ -103,8 +103,8 @@ def train(config: TrainConfig, console: Console | None = None) -> Outcome:
                     keeper.save(run.figures["bits"] if validates else None)
                     report.restart_clock(run.step)
             reason = "no improvement" if run.is_stale else "finished"
-            model = keeper.publish()
-            report.say(f"{reason} after {run.step} steps, {run.best_bits:.4f} bits per sample at best: {model}")
+            published = keeper.publish()
+            report.say(f"{reason} after {run.step} steps, {run.best_bits:.4f} bits per sample at best: {published}")
             if plan.patience and run.first and run.best_loss == run.first["loss"]:
                 report.say(f"no validation was better than that of {plan.init}, so these are its weights")
-            return Outcome(reason, run.step, run.best_bits, model)
+            return Outcome(reason, run.step, run.best_bits, published)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from waveflow.audio.mel import MelSpectrogram
 from waveflow.losses import SpectralLoss, dequantize, log_likelihood
-from waveflow.models import MelContext, MelFlow
+from waveflow.models import LapGlow, MelContext, MelFlow
 from waveflow.training.passes import Passes, Steps
 
 
@@ -103,6 +103,8 @@ class Objective(nn.Module):
         return z, log_det, self.model.inverse(self.sigma * part.latent, MelContext(part.mel[part.chosen]))
 
     def _arranged(self, noisy: Tensor, part: Part) -> tuple[Tensor, Tensor, Tensor | None]:
+        assert isinstance(self.model, LapGlow)
+        assert self.steps is not None
         kind = noisy.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else noisy.dtype
         with torch.autocast(kind, enabled=False):

@@ -60,11 +60,11 @@ class Muon(torch.optim.AdamW):
         fused: bool = False,
     ) -> None:
         own = {"scale": scale, "momentum": momentum, "decay": decay, "tallest": tallest}
-        groups = [{"params": list(others), "scale": 1.0}, {"params": list(matrices), **own}]
+        groups: list[dict[str, Any]] = [{"params": list(others), "scale": 1.0}, {"params": list(matrices), **own}]
         super().__init__(groups, lr, betas, eps, weight_decay, fused=fused)
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         matrices = self.param_groups[1]
         gradients = [weight.grad for weight in matrices["params"]]
         self._step_matrices(matrices)

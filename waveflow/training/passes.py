@@ -13,12 +13,16 @@ and `LapGlow.inverse` under autocast:
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from waveflow.bijections import InvertibleConv1x1
 from waveflow.models import LapGlow, MelFlow
+from waveflow.nn import WaveNet
+from waveflow.nn.modules import bias_of, of_kind
 from waveflow.ops.processor import one_thread
 
 Steps = tuple[Callable[..., tuple[Tensor, Tensor]], Callable[..., Tensor]]
@@ -29,7 +33,7 @@ class InverseAndLogDet(torch.autograd.Function):
     """Inverses `(N, C, C)` and log |det| `(N,)` of matrices `(N, C, C)`, from one decomposition."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, weight: Tensor) -> tuple[Tensor, Tensor]:
         eye = torch.eye(weight.shape[-1], dtype=weight.dtype, device=weight.device).expand_as(weight)
         # On several threads LAPACK called permutations singular in a process where other libraries had threads too.
         with one_thread(weight.device.type == "cpu"):
@@ -39,7 +43,7 @@ class InverseAndLogDet(torch.autograd.Function):
         return inverse, factors.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, of_inverse: Tensor, of_log_det: Tensor) -> Tensor:
+    def backward(ctx: Any, of_inverse: Tensor, of_log_det: Tensor) -> Tensor:
         (inverse,) = ctx.saved_tensors
         turned = inverse.mT
         return of_log_det[:, None, None] * turned - turned @ of_inverse @ turned
@@ -62,6 +66,7 @@ def conditioner(x: Tensor, told: Tensor, weights: list[Tensor], dilations: tuple
             residual, out = out.chunk(2, dim=2)
             h = h + residual
         skip = out if skip is None else skip + out
+    assert skip is not None
     return F.linear(skip, end, end_bias)
 
 
@@ -96,18 +101,19 @@ class Passes:
     """
 
     def __init__(self, model: LapGlow, mel: Tensor, dtype: torch.dtype, steps: Steps = (couple, uncouple)) -> None:
-        self.squeeze, scale, *chain = model.flow
+        self.squeeze, scale, *_ = model.flow
         self.couple, self.uncouple = steps
         self.dilations, self.bound = tuple(model.config.dilations), model.config.max_log_s
         with torch.autocast(mel.device.type, dtype, dtype.itemsize < mel.dtype.itemsize):
             features = model.features(mel).mT.to(mel.dtype)
-        gain = scale.conditioner
-        self.log_gain = F.linear(features, gain.weight[..., 0], gain.bias)
-        nets = [coupling.conditioner for _, coupling in chain]
-        self.mix = torch.stack([mix.weight for mix, _ in chain])
+        (to_gain,) = of_kind(scale, nn.Conv1d)
+        self.log_gain = F.linear(features, to_gain.weight[..., 0], to_gain.bias)
+        nets = of_kind(model.flow, WaveNet)
+        self.mix = torch.stack([mix.weight for mix in of_kind(model.flow, InvertibleConv1x1)])
         self.unmix, self.log_abs_det = InverseAndLogDet.apply(self.mix)
-        context = torch.cat([net.context.weight[..., 0] for net in nets]).to(dtype)
-        bias = torch.cat([net.context.bias for net in nets]).to(dtype)
+        contexts = [net.context for net in nets if net.context is not None]
+        context = torch.cat([conv.weight[..., 0] for conv in contexts]).to(dtype)
+        bias = torch.cat([bias_of(conv) for conv in contexts]).to(dtype)
         self.told = F.linear(features.to(dtype), context, bias).chunk(len(nets), dim=2)
         self.weights = [[w.to(dtype) for w in _weights(net)] for net in nets]
 
@@ -143,8 +149,8 @@ def steps_for(model: MelFlow, device: torch.device, *, compiled: bool = False) -
     return couple, uncouple
 
 
-def _weights(net: torch.nn.Module) -> list[Tensor]:
-    found = [net.start.weight[..., 0], net.start.bias, net.end.weight[..., 0], net.end.bias]
+def _weights(net: WaveNet) -> list[Tensor]:
+    found = [net.start.weight[..., 0], net.start.bias, net.end.weight[..., 0], bias_of(net.end)]
     for dilated, after in zip(net.dilated, net.res_skip):
-        found += [dilated.weight.permute(0, 2, 1).flatten(1), dilated.bias, after.weight[..., 0], after.bias]
+        found += [dilated.weight.permute(0, 2, 1).flatten(1), bias_of(dilated), after.weight[..., 0], bias_of(after)]
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor
@@ -80,24 +80,26 @@ class _Route(NamedTuple):
     moves: Sequence[Bijection | _Leave | _Join]
     to_latent: bool
     mask: Tensor | None
-    trained: list[Tensor]
+    trained: Sequence[Tensor]
 
 
 def _route(bijection: Bijection) -> list[Bijection | _Leave | _Join]:
     if isinstance(bijection, EarlyOutputs):
-        moves = []
+        moves: list[Bijection | _Leave | _Join] = []
         for n, step in zip(bijection.early, bijection.steps):
             moves += [*([_Leave(n)] if n else []), *_route(step)]
         return moves + [_Join(n) for n in reversed(bijection.early) if n]
-    if type(bijection) in (Chain, ReversibleChain):
+    if isinstance(bijection, Chain) and type(bijection) in (Chain, ReversibleChain):
         return [move for step in bijection.steps for move in _route(step)]
     return [bijection]
 
 
 def _turned(moves: Sequence[Bijection | _Leave | _Join]) -> list[Bijection | _Leave | _Join]:
     """The way back."""
-    opposite = {_Leave: _Join, _Join: _Leave}
-    return [opposite[type(m)](m.n) if type(m) in opposite else m for m in reversed(moves)]
+    return [
+        _Join(move.n) if isinstance(move, _Leave) else _Leave(move.n) if isinstance(move, _Join) else move
+        for move in reversed(moves)
+    ]
 
 
 def _move(move: _Leave | _Join, x: Tensor, aside: list[Tensor]) -> Tensor:
@@ -112,10 +114,16 @@ class _Recompute(torch.autograd.Function):
     def forward(ctx: Any, route: _Route, x: Tensor, features: Tensor | None, *_: Tensor) -> tuple[Tensor, Tensor]:
         device = x.device.type
         ctx.route = route
-        ctx.autocast = (device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device))
-        context, total, aside = Context(features, route.mask), zero_log_det(x), []
         # Weights that were cast without gradients must not be found in autocast's cache by what follows.
-        with torch.autocast(*ctx.autocast, cache_enabled=False):
+        ctx.autocast = {
+            "device_type": device,
+            "dtype": torch.get_autocast_dtype(device),
+            "enabled": torch.is_autocast_enabled(device),
+            "cache_enabled": False,
+        }
+        context, total = Context(features, route.mask), zero_log_det(x)
+        aside: list[Tensor] = []
+        with torch.autocast(**ctx.autocast):
             for move in route.moves:
                 if not isinstance(move, Bijection):
                     x = _move(move, x, aside)
@@ -130,19 +138,23 @@ class _Recompute(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, grad_log_det: Tensor) -> tuple[Tensor | None, ...]:
-        route = ctx.route
+        route: _Route = ctx.route
         y, features = ctx.saved_tensors
         grad_features = None if features is None or not ctx.needs_input_grad[2] else torch.zeros_like(features)
-        grads = dict.fromkeys(route.trained)
-        aside, grad_aside = [], []
-        with torch.autocast(*ctx.autocast, cache_enabled=False):
+        grads: dict[Tensor, Tensor | None] = dict.fromkeys(route.trained)
+        aside: list[Tensor] = []
+        grad_aside: list[Tensor] = []
+        with torch.autocast(**ctx.autocast):
             for move in _turned(route.moves):
                 if not isinstance(move, Bijection):
                     y, grad = _move(move, y, aside), _move(move, grad, grad_aside)
                     continue
                 told = features if grad_features is None else features.detach().requires_grad_()
-                replay = _replay_coupling if _is_plain_coupling(move) else _replay
-                y, outputs, inputs, join = replay(move, y, Context(told, route.mask), route.to_latent)
+                context = Context(told, route.mask)
+                if _is_plain_coupling(move):
+                    y, outputs, inputs, join = _replay_coupling(move, y, context, route.to_latent)
+                else:
+                    y, outputs, inputs, join = _replay(move, y, context, route.to_latent)
                 own = [p for p in move.parameters() if p.requires_grad]
                 wanted = [*inputs, *own, *([] if grad_features is None else [told])]
                 pairs = [(o, g) for o, g in zip(outputs, (grad, grad_log_det)) if o is not None and o.requires_grad]
@@ -153,7 +165,8 @@ class _Recompute(torch.autograd.Function):
                 grad = join(*found[: len(inputs)])
                 for parameter, extra in zip(own, found[len(inputs) :]):
                     if extra is not None:
-                        grads[parameter] = extra if grads[parameter] is None else grads[parameter] + extra
+                        before = grads[parameter]
+                        grads[parameter] = extra if before is None else before + extra
         return None, grad if ctx.needs_input_grad[1] else None, grad_features, *grads.values()
 
 
@@ -167,7 +180,7 @@ def _replay(step: Bijection, y: Tensor, context: Context, to_latent: bool) -> tu
     return x.detach(), outputs, (x,), lambda grad: grad
 
 
-def _is_plain_coupling(step: Bijection) -> bool:
+def _is_plain_coupling(step: Bijection) -> TypeGuard[Coupling]:
     return isinstance(step, Coupling) and type(step).forward is Coupling.forward
 
 

@@ -58,7 +58,7 @@ class Run:
     config: TrainConfig
     model: MelFlow
     objective: Objective
-    average: WeightAverage
+    average: WeightAverage[MelFlow]
     optimizer: torch.optim.Optimizer
     step: int = 0
     usual_norm: float = 0.0
