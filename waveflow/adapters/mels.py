@@ -63,7 +63,7 @@ def coqui(
     log = "ln" if kind == "log" else "log10" if gain == 1 else "db"
     gain /= 20 if log == "db" else 1
     clip, ceiling, shift, scale = 1e-8, None, [0.0], [1.0]
-    if normal and audio.get("stats_path"):
+    if normal and mean is not None and std is not None:
         shift, scale = [*mean], [*std]
     elif normal:
         top, lowest = float(audio.get("max_norm", 4.0)), float(audio.get("min_level_db", -100))

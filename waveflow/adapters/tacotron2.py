@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,7 +36,7 @@ class Speaker:
         ValueError: The weights are not there and must not be fetched, or the vocoder takes other mels.
     """
 
-    def __init__(self, vocoder: Vocoder, *, download: bool = False, **settings: float | int | None) -> None:
+    def __init__(self, vocoder: Vocoder, *, download: bool = False, **settings: Any) -> None:
         path = weights_path()
         if not (download or path.is_file()):
             raise ValueError(
@@ -71,5 +72,6 @@ class Speaker:
                 tokens, lengths = self._tokens(sentence)
                 mel, frames, _ = self._tacotron2.infer(tokens.to(device), lengths.to(device))
                 audio, samples = TorchaudioVocoder(self.vocoder, seed=seed + i, **self.settings)(mel, frames)
+                assert samples is not None
                 pieces += [audio[0, : samples[0]], pause]
         return torch.cat(pieces[:-1])

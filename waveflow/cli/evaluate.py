@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -134,7 +134,7 @@ def _prepare(pictures: Path) -> None:
 def _run(systems: Mapping[str, Clips], pictures: Path | None) -> dict[str, Evaluation]:
     from rich.console import Console
     from rich.markup import escape
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
     from waveflow.metrics import evaluate_clips
 
@@ -144,7 +144,7 @@ def _run(systems: Mapping[str, Clips], pictures: Path | None) -> dict[str, Evalu
         for system, clips in systems.items():
             task = progress.add_task(escape(system), total=len(clips))
 
-            def after(stem: str, clip: Clip | None, system: str = system, task: int = task) -> None:
+            def after(stem: str, clip: Clip | None, system: str = system, task: TaskID = task) -> None:
                 if clip is not None and pictures is not None:
                     _draw(pictures / f"{stem}.{system}.png", f"{stem}, {system}", clip)
                 progress.advance(task)
@@ -167,7 +167,7 @@ def _table(evaluations: Mapping[str, Evaluation]) -> Table:
     n_clips = max(len(evaluation.clips) for evaluation in evaluations.values())
     table = Table(title=f"{n_clips} clips, mean [95 % interval]")
     for column in ("figure", "better", *summaries):
-        justify = "left" if column in ("figure", "better") else "right"
+        justify: Literal["left", "right"] = "left" if column in ("figure", "better") else "right"
         table.add_column(escape(column), justify=justify, no_wrap=True)
     for name, (label, digits, better) in FIGURES.items():
         if any(name in summary for summary in summaries.values()):

@@ -34,10 +34,10 @@ COMMANDS = {
 class LazyCommands(TyperGroup):
     """Subcommands by name, each imported from `waveflow.cli.<name>` when needed."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:
+    def list_commands(self, ctx: object) -> list[str]:
         return [*COMMANDS]
 
-    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:
+    def get_command(self, ctx: object, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
         app = typer.Typer(add_completion=False, rich_markup_mode="markdown")

@@ -6,7 +6,7 @@ import json as json_format
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -83,12 +83,12 @@ def vocode(
             raise ValueError(f"--subtype is {subtype}, but a stream is 16-bit PCM; leave it out")
         from waveflow.cli.vocode_stream import vocode_stream
 
-        source = inputs[0] if inputs else STDIN
-        if source != STDIN and not Path(source).exists():
-            raise ValueError(f"nothing to read at {source}: no such file")
+        given = inputs[0] if inputs else STDIN
+        if given != STDIN and not Path(given).exists():
+            raise ValueError(f"nothing to read at {given}: no such file")
         vocode_stream(
             load_vocoder(model, device, dtype, backend),
-            source,
+            given,
             output,
             sigma=sigma,
             seed=seed,
@@ -156,7 +156,7 @@ def _plan(names: list[str], output: Path | None) -> list[tuple[Input, Path]]:
 
 
 def _vocode_one(
-    vocoder: Vocoder, source: Path, target: Path, subtype: str, settings: dict[str, float | int | None]
+    vocoder: Vocoder, source: Path, target: Path, subtype: str, settings: dict[str, Any]
 ) -> dict[str, object]:
     from waveflow.audio import io
     from waveflow.audio.mel_doctor import check_and_diagnose

@@ -47,11 +47,12 @@ class _Sink:
     """
 
     def __init__(self, target: Path | None, sample_rate: int, *, header: bool, overwrite: bool) -> None:
-        self.is_stdout = target is None or str(target) == STDIN
+        target = None if str(target) == STDIN else target
+        self.is_stdout = target is None
         self.n_samples = 0
         self._target, self._rate = target, sample_rate
         self._file: IO[bytes] | None = None
-        if self.is_stdout:
+        if target is None:
             self._header = header
             return
         suffix = target.suffix.lower()
@@ -79,7 +80,7 @@ class _Sink:
     def write(self, audio: Tensor) -> None:
         """Write samples, `(T,)`, and let whoever reads have them at once."""
         if self._file is None:
-            self._file = sys.stdout.buffer if self.is_stdout else self._target.open("wb")
+            self._file = sys.stdout.buffer if self._target is None else self._target.open("wb")
             if self._header:
                 self._file.write(wav_header(self._rate))
         self._file.write(pcm(audio))

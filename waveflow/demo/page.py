@@ -56,8 +56,9 @@ def build(models: Sequence[str], load: Callable[[str], Vocoder]) -> gr.Blocks:
         try:
             vocoder = vocoder_of(name)
             audio = prepare(rate, samples, vocoder.sample_rate)
-            how = {"sigma": sigma, "denoise": denoise, "project": int(project), "seed": int(seed or 0)}
-            found = resynthesise(vocoder, audio, **how)
+            found = resynthesise(
+                vocoder, audio, sigma=sigma, denoise=denoise, project=int(project), seed=int(seed or 0)
+            )
         except ValueError as error:
             raise gr.Error(f"{error}", print_exception=False) from error
         return (found.sample_rate, quantize(found.audio).numpy()), found.summary, *found.spectrograms, found.likelihood

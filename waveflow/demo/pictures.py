@@ -51,7 +51,6 @@ def likelihood(audio: Tensor, nats: Tensor, sample_rate: int, hop_length: int) -
 
 def _figure(width: float, height: float, rows: list[int]) -> tuple[Figure, list]:
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(len(rows), 1, squeeze=False, height_ratios=rows)[:, 0]
     for one in axes:
         one.tick_params(**_STYLE)
@@ -61,5 +60,6 @@ def _figure(width: float, height: float, rows: list[int]) -> tuple[Figure, list]
 
 
 def _pixels(figure: Figure) -> np.ndarray:
-    figure.canvas.draw()
-    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -119,8 +119,8 @@ async def _vocode(service: Service, request: Request, settings: Settings) -> Res
     if settings.stream:
         body = _pieces(service, mel, n_samples, settings, seed)
         return StreamingResponse(body, headers=told, media_type=media_type)
-    how = {"sigma": settings.sigma, "denoise": settings.denoise, "project": settings.project}
-    audio = await service.compute(Utterance(mel, seed, **how), request)
+    utterance = Utterance(mel, seed, settings.sigma, settings.denoise, settings.project)
+    audio = await service.compute(utterance, request)
     data = await service.encode(audio[:n_samples], settings.format)
     return Response(data, headers=told, media_type=media_type)
 

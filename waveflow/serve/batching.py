@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -168,14 +169,23 @@ class Worker:
             _log.warning("a batch of %d utterances failed and is computed one by one", len(batch), exc_info=True)
             self._on_split()
             found = None
-        for i, job in enumerate(batch):
-            _finish(job.future, lambda i=i, job=job: self._alone(job.utterance) if found is None else found[i])
+        if found is None:
+            for job in batch:
+                _finish(job.future, partial(self._alone, job.utterance))
+        else:
+            for job, audio in zip(batch, found):
+                job.future.set_result(audio)
         frames = sum(job.utterance.mel.shape[-1] for job in batch)
         self._on_batch(len(batch), frames, time.monotonic() - start)
 
     def _alone(self, utterance: Utterance) -> Tensor:
-        mel, how = utterance.mel, {"denoise": utterance.denoise, "project": utterance.project}
-        return self.vocoder(mel, sigma=utterance.sigma, seed=utterance.seed, **how).cpu()
+        return self.vocoder(
+            utterance.mel,
+            sigma=utterance.sigma,
+            seed=utterance.seed,
+            denoise=utterance.denoise,
+            project=utterance.project,
+        ).cpu()
 
     @torch.no_grad()
     def _together(self, utterances: list[Utterance]) -> list[Tensor]:

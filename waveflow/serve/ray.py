@@ -64,8 +64,10 @@ def deploy(options: dict[str, Any]) -> Application:
     Raises:
         ValueError: An unknown option.
     """
-    own = {"model": str, "replicas": int, "cpus": float, "gpus": float}
-    limits = {field.name: type(field.default) if field.default is not None else str for field in fields(ServeConfig)}
+    own: dict[str, Any] = {"model": str, "replicas": int, "cpus": float, "gpus": float}
+    limits: dict[str, Any] = {
+        field.name: str if field.default is None else type(field.default) for field in fields(ServeConfig)
+    }
     if unknown := sorted(set(options) - set(own) - set(limits)):
         raise ValueError(f"unknown options {', '.join(unknown)}, expected some of {', '.join([*own, *limits])}")
     settings = {name: own[name](value) for name, value in options.items() if name in own}

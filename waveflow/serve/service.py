@@ -137,7 +137,7 @@ class Service:
         result = asyncio.wrap_future(future)
         gone = asyncio.ensure_future(_gone(request))
         try:
-            waited = {result, gone}
+            waited: set[asyncio.Future[Any]] = {result, gone}
             await asyncio.wait(waited, timeout=self.config.wait_seconds, return_when=asyncio.FIRST_COMPLETED)
             if gone.done() and not result.done():
                 raise Refused(499, "the client went away")
