@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from waveflow import bijections, models
     from waveflow.audio.mel import MelConfig, MelSpectrogram
     from waveflow.distributions import Flow
-    from waveflow.inference import Vocoder, fuse, load
+    from waveflow.inference import Vocoder, load
+    from waveflow.inference.fuse import fuse
 
 __all__ = ["Flow", "MelConfig", "MelSpectrogram", "Vocoder", "__version__", "bijections", "fuse", "load", "models"]
 
