@@ -167,9 +167,9 @@ def _unique(recordings: Iterable[Recording]) -> tuple[list[Recording], list[Reje
     rejected = []
     for recording in sorted(recordings, key=lambda r: r.id):
         # Python reads the names of other encodings as what no text file can hold.
-        shown = [str(name).encode(errors="backslashreplace").decode() for name in (recording.id, recording.path)]
-        if shown != [recording.id, str(recording.path)]:
-            rejected.append(Rejected(*shown, "name", "the name is no UTF-8; rename it"))
+        id, path = (str(name).encode(errors="backslashreplace").decode() for name in (recording.id, recording.path))
+        if (id, path) != (recording.id, str(recording.path)):
+            rejected.append(Rejected(id, path, "name", "the name is no UTF-8; rename it"))
         elif recording.path is None:
             rejected.append(Rejected(recording.id, "", "missing", "listed, but there is no such sound file"))
         elif recording.id in first:

@@ -27,8 +27,8 @@ def precision_of(dtype: torch.dtype | str | None) -> torch.dtype:
     Raises:
         ValueError: It is none to synthesise in.
     """
-    found = torch.float32 if dtype is None else PRECISIONS.get(dtype, dtype)
-    if found not in PRECISIONS.values():
+    found = torch.float32 if dtype is None else PRECISIONS.get(dtype) if isinstance(dtype, str) else dtype
+    if found is None or found not in PRECISIONS.values():
         raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(PRECISIONS)}")
     return found
 

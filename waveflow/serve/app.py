@@ -77,8 +77,14 @@ def create_app(vocoder: Vocoder, config: ServeConfig | None = None) -> FastAPI:
         yield
         await run_in_threadpool(service.stop)
 
-    how = {"docs_url": None, "redoc_url": None, "redirect_slashes": False}
-    app = FastAPI(title="waveflow", version=__version__, lifespan=running, **how)
+    app = FastAPI(
+        title="waveflow",
+        version=__version__,
+        lifespan=running,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
     app.state.service = service
     app.add_middleware(service.gate.around)
     app.add_exception_handler(Refused, _refused)
