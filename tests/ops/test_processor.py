@@ -54,3 +54,41 @@ def test_calls_that_overlap_leave_every_thread_as_it_was():
     other.join(10)
     assert found == {"during": 1, "after": 3}
     assert torch.get_num_threads() == 3
+
+
+def asked_in_a_new_thread() -> int:
+    found = []
+    asking = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    asking.start()
+    asking.join()
+    return found[0]
+
+
+def test_a_thread_that_asks_for_the_first_time_meanwhile_has_all_of_them_and_keeps_them():
+    with one_thread():
+        assert asked_in_a_new_thread() == 3
+        with one_thread():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 1
+    assert asked_in_a_new_thread() == 3
+
+
+def test_a_thread_with_one_of_its_own_leaves_the_others_theirs():
+    has_one, others_have_three, found = threading.Event(), threading.Event(), []
+
+    def alone() -> None:
+        torch.get_num_threads()  # else the number of all would be taken over later
+        torch.set_num_threads(1)
+        has_one.set()
+        others_have_three.wait(10)
+        with one_thread():
+            pass
+        found.append(torch.get_num_threads())
+
+    own = threading.Thread(target=alone)
+    own.start()
+    assert has_one.wait(10)
+    torch.set_num_threads(3)
+    others_have_three.set()
+    own.join()
+    assert (found, asked_in_a_new_thread()) == ([1], 3)

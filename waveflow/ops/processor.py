@@ -17,28 +17,7 @@ def bfloat16_products() -> bool:
     return bool(features.get("avx512bf16") or features.get("amx-bf16"))
 
 
-class _Threads:
-    """How many threads PyTorch had before anybody inside `one_thread` asked for one."""
-
-    def __init__(self) -> None:
-        self._lock, self._inside, self._before = threading.Lock(), 0, 1
-
-    def enter(self) -> None:
-        with self._lock:
-            # Each calling thread has a count of its own, which it takes over from the others when it first asks.
-            n_threads = torch.get_num_threads()
-            if not self._inside:
-                self._before = n_threads
-            self._inside += 1
-            torch.set_num_threads(1)
-
-    def leave(self) -> None:
-        with self._lock:
-            self._inside -= 1
-            torch.set_num_threads(self._before)
-
-
-_THREADS = _Threads()
+_taking = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -51,8 +30,24 @@ def one_thread(wanted: bool = True) -> Iterator[None]:
     if not wanted:
         yield
         return
-    _THREADS.enter()
+    with _taking:
+        n_threads = torch.get_num_threads()
+        if n_threads > 1:
+            torch.set_num_threads(1)
+            _tell_new_threads(n_threads)
     try:
         yield
     finally:
-        _THREADS.leave()
+        with _taking:
+            if torch.get_num_threads() != n_threads:
+                torch.set_num_threads(n_threads)
+
+
+def _tell_new_threads(n_threads: int) -> None:
+    """Let threads that have not asked PyTorch for their number yet take so many.
+
+    A number is the calling thread's own, but also that of all who ask for the first time later, and they keep it.
+    """
+    messenger = threading.Thread(target=torch.set_num_threads, args=(n_threads,), name="waveflow-threads")
+    messenger.start()
+    messenger.join()

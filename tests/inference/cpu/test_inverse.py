@@ -1,4 +1,5 @@
 import copy
+import threading
 
 import pytest
 import torch
@@ -185,6 +186,28 @@ def test_threads_are_left_as_they_were(model, inverse_of):
     latent, mel = inputs(30)
     inverse_of(model, n_threads=2)(latent, MelContext(mel))
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_thread_that_begins_meanwhile_is_not_left_with_one_of_pytorchs_threads(model, batch, monkeypatch):
+    before, found = torch.get_num_threads(), []
+    audio = CompiledInverse._audio
+
+    def watched(*args):
+        beginning = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+        beginning.start()
+        beginning.join()
+        return audio(*args)
+
+    monkeypatch.setattr(CompiledInverse, "_audio", watched)
+    latent, mel = inputs(30, batch)
+    torch.set_num_threads(3)
+    try:
+        # One item is computed by the calling thread, two by threads of their own.
+        CompiledInverse(model, n_threads=batch)(latent, MelContext(mel))
+    finally:
+        torch.set_num_threads(before)
+    assert found == [3] * batch
 
 
 @pytest.mark.parametrize("worker", [0, 1])

@@ -13,6 +13,7 @@ from waveflow.inference.cpu.items import ItemwiseInverse
 from waveflow.inference.cpu.packing import CpuPacking, CpuStep
 from waveflow.inference.cpu.plan import Plan
 from waveflow.models import MelFlow
+from waveflow.ops.processor import one_thread
 
 # Fewer rows than this are not worth another thread.
 ROWS_PER_WORKER = 96
@@ -60,8 +61,8 @@ class CpuInverse(ItemwiseInverse):
             raise next((error for error in errors if not isinstance(error, threading.BrokenBarrierError)), errors[0])
 
     @torch.no_grad()
+    @one_thread()
     def _work(self, plan: Plan, spoken: Tensor, worker: int) -> None:
-        torch.set_num_threads(1)
         try:
             for i, step in enumerate(self._steps):
                 self._start(plan, i, step, worker)

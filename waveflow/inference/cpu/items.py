@@ -15,6 +15,7 @@ from torch import Tensor
 
 from waveflow.inference.folding import fold
 from waveflow.models import MelContext, MelFlow
+from waveflow.ops.processor import one_thread
 
 DTYPES = (torch.float32, torch.bfloat16)
 # Log-mels of speech lie about this in nepers; off it, a little precision is lost.
@@ -63,25 +64,21 @@ class ItemwiseInverse:
         at_once = max(1, min(self.n_threads, len(waiting)))
 
         def compute(place: int) -> None:
-            with suppress(IndexError):
+            # The sums of an encoder's products would depend on the number of threads.
+            with one_thread(), suppress(IndexError):
                 while True:
                     b = waiting.popleft()
                     item = latent[b, : lengths[b]], mels[b, :, : -(-lengths[b] // self._hop_length)]
                     audio[b, : lengths[b]] = self._item(place, *item, (self.n_threads + place) // at_once)
 
-        n_threads = torch.get_num_threads()
         with self._busy:
-            try:
-                if at_once == 1:
-                    compute(0)
-                else:
-                    # Made anew for each call: threads that wait would not survive a fork.
-                    with ThreadPoolExecutor(at_once, "waveflow-item") as pool:
-                        for done in [pool.submit(compute, place) for place in range(at_once)]:
-                            done.result()
-            finally:
-                # A thread that takes one for itself takes it for the threads still to be made, too.
-                torch.set_num_threads(n_threads)
+            if at_once == 1:
+                compute(0)
+            else:
+                # Made anew for each call: threads that wait would not survive a fork.
+                with ThreadPoolExecutor(at_once, "waveflow-item") as pool:
+                    for done in [pool.submit(compute, place) for place in range(at_once)]:
+                        done.result()
         return audio
 
     def _item(self, place: int, latent: Tensor, mel: Tensor, n_threads: int) -> Tensor:
@@ -95,8 +92,6 @@ class ItemwiseInverse:
             # The old one goes first: two might not fit.
             kept = None
             kept = (n_frames, n_workers), self._plan(n_frames, n_workers)
-        # The sums of an encoder's products would depend on the number of threads.
-        torch.set_num_threads(1)
         features = self._folded.features(mel[None])[0]
         audio = self._audio(kept[1], latent.view(n_vectors, -1), features)
         self._plans[place] = kept
