@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import waveflow
 from waveflow.devices import device_of
 
 
@@ -17,3 +18,11 @@ def test_a_device_that_is_named_is_taken():
     assert device_of(torch.device("cpu")) == torch.device("cpu")
     with pytest.raises(RuntimeError, match="gpu"):
         device_of("gpu")
+
+
+@pytest.mark.parametrize("nowhere", [None, "meta", torch.device("meta")], ids=str)
+def test_where_nothing_is_computed_is_refused_by_name(nowhere):
+    with pytest.raises(ValueError, match="expected one that computes: 'auto', 'cpu'"):
+        device_of(nowhere)
+    with pytest.raises(ValueError, match="expected one that computes"):
+        waveflow.load("lapglow-tiny", device=nowhere)

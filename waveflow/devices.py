@@ -12,10 +12,13 @@ def device_of(name: torch.device | str) -> torch.device:
     """The device of a name; `auto` is a GPU if there is one, else the CPU.
 
     Raises:
+        ValueError: No device, or `meta`, where nothing can be computed.
         RuntimeError: PyTorch knows no such device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name is None or str(name).startswith("meta"):
+        raise ValueError(f"device is {name!r}, expected one that computes: 'auto', 'cpu', 'cuda', 'cuda:1', ...")
     return torch.device(name)
 
 

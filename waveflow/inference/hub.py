@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from waveflow.checkpoints import native
-from waveflow.devices import device_of
 from waveflow.extras import MissingExtra
 from waveflow.inference.vocoder import Vocoder
 from waveflow.models import MelFlow, config_to_dict, model_name
@@ -125,7 +124,7 @@ class HubVocoder(Vocoder, ModelHubMixin, library_name="waveflow"):
                 )
                 directory = Path(path).parent
         facts = native.read_facts(directory)
-        options = {"device": device_of(device), "dtype": dtype, "backend": backend, "name": Path(model_id).name}
+        options = {"device": device, "dtype": dtype, "backend": backend, "name": Path(model_id).name}
         return cls(native.load(directory), metadata=facts["metadata"], **options)
 
     def generate_model_card(self, *args: Any, repo_id: str = "DIRECTORY-OR-REPOSITORY", **kwargs: Any) -> ModelCard:

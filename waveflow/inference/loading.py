@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 
 from waveflow.checkpoints import apply_adapter, native
-from waveflow.devices import device_of
 from waveflow.inference.vocoder import Vocoder
 from waveflow.nn import low_rank
 
@@ -39,7 +38,7 @@ def load(
 
     Raises:
         ValueError: No such model, a file that must be converted first, an adapter made for another base, no such
-            precision or backend, or a backend that knows no such model or precision.
+            precision or backend, a backend that knows no such model or precision, or no device.
         RuntimeError: The device or the backend asked for cannot be used here; the message says why.
     """
     path = find_checkpoint(name_or_path)
@@ -48,7 +47,7 @@ def load(
         apply_adapter(model, adapter, str(path))
         low_rank.merge(model)
     name = path.name if adapter is None else f"{path.name} + {Path(adapter).stem}"
-    return Vocoder(model, device=device_of(device), dtype=dtype, backend=backend, name=name)
+    return Vocoder(model, device=device, dtype=dtype, backend=backend, name=name)
 
 
 def bundled_models() -> list[str]:

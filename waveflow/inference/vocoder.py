@@ -17,6 +17,7 @@ from waveflow import ops
 from waveflow.audio.mel import MelSpectrogram
 from waveflow.audio.mel_check import check_mel
 from waveflow.checkpoints import native
+from waveflow.devices import device_of
 from waveflow.inference.arguments import batch_of_audio, check_lengths, check_settings, mels_for, require_tensor
 from waveflow.inference.backends import inverse_by
 from waveflow.inference.deferred import Deferred
@@ -47,7 +48,7 @@ class Vocoder:
 
     Args:
         model: The trained flow; kept as `model`, a fused copy synthesises.
-        device: Where to run.
+        device: Where to run; `auto` is a GPU if there is one.
         dtype: Precision of synthesis or its name: float32 unless given, bfloat16, float16 or float64.
         backend: One of `waveflow.inference.backends.BACKENDS`.
         name: What to call it in reports.
@@ -66,7 +67,7 @@ class Vocoder:
         backend: str = "auto",
         name: str = "",
     ) -> None:
-        self.device = torch.device(device)
+        self.device = device_of(device)
         self.dtype = precision_of(dtype)
         self.name = name
         self._asked = backend
