@@ -46,7 +46,8 @@ def one_thread(wanted: bool = True) -> Iterator[None]:
 def _tell_new_threads(n_threads: int) -> None:
     """Let threads that have not asked PyTorch for their number yet take so many.
 
-    A number is the calling thread's own, but also that of all who ask for the first time later, and they keep it.
+    A number is the calling thread's own, but also that of all who ask for the first time later, and they keep it. Who
+    asks in the moment before this has run is still left with one.
     """
     messenger = threading.Thread(target=torch.set_num_threads, args=(n_threads,), name="waveflow-threads")
     messenger.start()
