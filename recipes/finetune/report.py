@@ -9,6 +9,7 @@ import argparse
 import json
 import math
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ COLUMNS = {
     "f0_rmse_cents": ("F0 RMSE, cents", 0),
     "vuv_f1": ("V/UV F1", 3),
     "log_mel_l1": ("log-mel L1", 3),
+    "own_bits": ("bits/sample, own speech", 1),
 }
 SYSTEMS = ("base", "fine-tuned", "adapter", "scratch")
 BEGIN, END = "<!-- figures of recipes/finetune/report.py -->", "<!-- end of the figures -->"
@@ -43,17 +45,27 @@ def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def of_all(rows: Sequence[Row]) -> list[Row]:
-    """Rows of whole corpora, speaker by speaker, in the order of `SYSTEMS`."""
+    """Rows of whole corpora, speaker by speaker, in the order of `SYSTEMS`, those with other settings last."""
     speakers = list(dict.fromkeys(row["speaker"] for row in rows))
     whole = [row for row in rows if row["part"] == "all"]
-    return sorted(whole, key=lambda row: (speakers.index(row["speaker"]), SYSTEMS.index(row["system"])))
+    return sorted(
+        whole,
+        key=lambda row: (speakers.index(row["speaker"]), SYSTEMS.index(row["system"]), row.get("set", [])),
+    )
+
+
+def named(rows: Sequence[Row]) -> list[tuple[str, Row]]:
+    """Rows of whole corpora with speaker and system; also the settings that differ, where they tell two runs apart."""
+    whole = of_all(rows)
+    runs = Counter((row["speaker"], row["system"]) for row in whole)
+    told = [row.get("set", []) if runs[row["speaker"], row["system"]] > 1 else [] for row in whole]
+    return [(", ".join([row["speaker"], row["system"], *settings]), row) for row, settings in zip(whole, told)]
 
 
 def comparison(rows: Sequence[Row]) -> str:
     """Every system of every speaker."""
     lines = []
-    for row in of_all(rows):
-        name = f"{row['speaker']}, {row['system']}"
+    for name, row in named(rows):
         figures = [f"{row[key]:.{digits}f}" if key in row else "" for key, (_, digits) in COLUMNS.items()]
         figures[list(COLUMNS).index("pesq")] += f" ± {row['pesq_error']:.2f}"
         lines.append([name, "" if row["system"] == "base" else f"{row['minutes']:.1f}", *figures])
@@ -64,13 +76,13 @@ def costs(rows: Sequence[Row]) -> str:
     """Steps and time of every run."""
     lines = [
         [
-            f"{row['speaker']}, {row['system']}",
+            name,
             str(row["steps"]),
             f"{row['cpu_s'] / 60:.1f}",
             f"{row['wall_s'] / 60:.1f}",
             f"{row['adapter_bytes'] / 1000:.0f} kB" if "adapter_bytes" in row else "",
         ]
-        for row in of_all(rows)
+        for name, row in named(rows)
         if row["system"] != "base"
     ]
     return table(["", "steps", "processor minutes", "minutes by the clock", "adapter"], lines)
@@ -94,7 +106,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    whole = of_all(rows)
+    whole = list({(row["speaker"], row["system"]): row for row in reversed(of_all(rows))}.values())[::-1]
     base = {row["speaker"]: row for row in whole if row["system"] == "base"}
     systems = [s for s in SYSTEMS[1:3] if any(row["system"] == s for row in whole)]
     speakers = [name for name in base if any(row["speaker"] == name and row["system"] in systems for row in whole)]

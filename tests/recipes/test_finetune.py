@@ -51,6 +51,16 @@ def test_a_table_tells_the_error_of_pesq_and_what_a_run_cost():
     assert "| a, fine-tuned | 4 | 1.5 | 1.0 |" in text
 
 
+def test_settings_are_told_where_two_runs_differ_by_them_and_the_plain_run_is_drawn(tmp_path):
+    other = {**TUNED, "set": ["objective.own_weight=0.1"], "pesq": 1.8}
+    text = report.report([BASE, other, TUNED])
+    assert text.index("| a, fine-tuned | 1.0 |") < text.index("| a, fine-tuned, objective.own_weight=0.1 | 1.0 |")
+    assert "own_weight" not in report.report([BASE, other])
+    report.draw([BASE, other, TUNED], tmp_path / "two.png")
+    report.draw([BASE, TUNED], tmp_path / "plain.png")
+    assert (tmp_path / "two.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
+
+
 def test_a_document_without_a_place_for_the_figures_is_refused(tmp_path):
     (tmp_path / "document.md").write_text("text")
     with pytest.raises(SystemExit, match="between which the figures go"):
