@@ -8,6 +8,9 @@ from conftest import DATA
 pytest.importorskip("gradio", reason="needs the extra: pip install 'waveflow[demo]'")
 pytest.importorskip("matplotlib", reason="needs the extra: pip install 'waveflow[demo]'")
 
+from gradio.data_classes import FileData
+
+from waveflow.demo.page import build, launch
 from waveflow.demo.resynthesis import keeper, prepare
 from waveflow.inference import load
 
@@ -18,8 +21,6 @@ CLIP = DATA / "ljspeech" / "wavs" / "LJ001-0002.flac"
 
 @pytest.fixture(scope="module")
 def url():
-    from waveflow.demo.page import build, launch
-
     page = build(["lapglow"], lambda name: load(name, device="cpu", backend="reference"))
     yield launch(page, "127.0.0.1", 0, open_browser=False, block=False)
     page.close()
@@ -48,20 +49,37 @@ def test_the_page_forbids_browsers_to_load_anything_from_elsewhere(url):
         assert "default-src 'self'" in answer.headers["content-security-policy"]
 
 
-def test_recordings_of_a_browser_become_mono_at_the_models_rate():
+def test_recordings_become_mono_at_the_models_rate(tmp_path):
     stereo = (np.ones((48000, 2)) * [8192, 16384]).astype(np.int16)
-    audio = prepare(48000, stereo, 22050)
+    soundfile.write(tmp_path / "stereo.flac", stereo, 48000)
+    audio = prepare(str(tmp_path / "stereo.flac"), 22050)
     assert audio.shape == (22050,)
     assert abs(float(audio[11025]) - 0.375) < 0.01
 
 
-@pytest.mark.parametrize(
-    ("samples", "reason"),
-    [(np.zeros(0, "i2"), "empty"), (np.zeros(100, "i2"), "at least 0.1"), (np.zeros(8000 * 21, "i2"), "at most 20")],
-)
-def test_recordings_of_the_wrong_length_are_refused(samples, reason):
+@pytest.mark.parametrize(("n_samples", "reason"), [(0, "no samples"), (100, "at least 0.1"), (8000 * 21, "at most 20")])
+def test_recordings_of_the_wrong_length_are_refused(tmp_path, n_samples, reason):
+    soundfile.write(tmp_path / "clip.wav", np.zeros(n_samples, "i2"), 8000)
     with pytest.raises(ValueError, match=reason):
-        prepare(8000, samples, 22050)
+        prepare(str(tmp_path / "clip.wav"), 22050)
+
+
+def test_a_file_without_sound_is_refused_by_its_name_alone(tmp_path):
+    path = tmp_path / "speech.wav"
+    path.write_bytes(b"RIFF1234WAVEgarbage" * 50)
+    with pytest.raises(ValueError, match=r"^speech\.wav is no sound file"):
+        prepare(str(path), 22050)
+
+
+@pytest.mark.parametrize("name", ["clip.flac", "clip.ogg"])
+def test_what_a_recording_is_written_in_does_not_matter_to_the_page(name, tmp_path):
+    """Gradio itself reads WAV alone where there is no ffmpeg."""
+    audio, rate = soundfile.read(CLIP)
+    soundfile.write(tmp_path / name, audio, rate)
+    page = build(["lapglow"], lambda name: load(name, device="cpu", backend="reference"))
+    recording = next(block for block in page.blocks.values() if block.elem_id == "recording")
+    given = recording.preprocess(FileData(path=str(tmp_path / name)))
+    assert len(prepare(given, 22050)) == len(audio)
 
 
 def test_models_that_were_not_offered_are_not_looked_for():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
 
 # Read once, when Gradio is imported.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -49,13 +48,14 @@ def build(models: Sequence[str], load: Callable[[str], Vocoder]) -> gr.Blocks:
     """
     vocoder_of = keeper(models, load)
 
-    def run(recording: Any, name: str, sigma: float, denoise: float, project: float, seed: float | None) -> tuple:
+    def run(
+        recording: str | None, name: str, sigma: float, denoise: float, project: float, seed: float | None
+    ) -> tuple:
         if recording is None:
             raise gr.Error("Record or upload some speech first.", print_exception=False)
-        rate, samples = recording
         try:
             vocoder = vocoder_of(name)
-            audio = prepare(rate, samples, vocoder.sample_rate)
+            audio = prepare(recording, vocoder.sample_rate)
             found = resynthesise(
                 vocoder, audio, sigma=sigma, denoise=denoise, project=int(project), seed=int(seed or 0)
             )
@@ -69,7 +69,8 @@ def build(models: Sequence[str], load: Callable[[str], Vocoder]) -> gr.Blocks:
             with gr.Column(min_width=300):
                 recording = gr.Audio(
                     sources=["upload", "microphone"],
-                    type="numpy",
+                    # Not "numpy": Gradio reads nothing but WAV without ffmpeg, and says so to the terminal alone.
+                    type="filepath",
                     label=f"Recording, at most {MAX_SECONDS:g} s",
                     buttons=[],
                     elem_id="recording",

@@ -6,6 +6,7 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -39,20 +40,21 @@ class Resynthesis:
     summary: str
 
 
-def prepare(rate: int, samples: np.ndarray, sample_rate: int) -> Tensor:
-    """A recording as the browser sends it, integers or floats `(T,)` or `(T, channels)`, as mono `(T,)` at a rate.
+def prepare(recording: str, sample_rate: int) -> Tensor:
+    """A sound file as mono `(T,)` at a rate.
 
     Raises:
-        ValueError: Too long, or no sound in it.
+        ValueError: No sound file, too long, or hardly any sound in it.
     """
-    if samples.size == 0:
-        raise ValueError("the recording is empty; record or upload another one")
-    if len(samples) > MAX_SECONDS * rate:
-        raise ValueError(f"the recording has {len(samples) / rate:.0f} s, expected at most {MAX_SECONDS:g}; trim it")
-    scale = 1.0 if samples.dtype.kind == "f" else float(np.iinfo(samples.dtype).max) + 1
-    audio = torch.from_numpy(samples.astype(np.float32) / scale)
-    audio = io.resample(audio.mean(1) if audio.dim() == 2 else audio, rate, sample_rate)
-    if len(audio) < sample_rate // 10 or not audio.isfinite().all():
+    try:
+        seconds = io.info(recording).duration
+        if seconds > MAX_SECONDS:
+            raise ValueError(f"the recording has {seconds:.0f} s, expected at most {MAX_SECONDS:g}; trim it")
+        audio, _ = io.read(recording, sample_rate=sample_rate)
+    except io.AudioError as error:
+        # The folder is the server's own.
+        raise ValueError(f"{error}".replace(recording, Path(recording).name)) from error
+    if len(audio) < sample_rate // 10:
         raise ValueError(f"the recording has {len(audio) / sample_rate:.2f} s of sound, expected at least 0.1")
     return audio
 
