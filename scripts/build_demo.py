@@ -3,7 +3,7 @@
     python scripts/build_demo.py
     python -m http.server --directory docs/demo
 
-Both go to docs/demo/dist, which is not committed; the documentation's site serves the folder as it is.
+Both go to docs/demo/dist, which is not committed; the site of the documentation has the page once they are there.
 """
 
 from __future__ import annotations

@@ -19,14 +19,14 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).resolve().parent.parent
 API = {
     "Vocoders": [
-        "waveflow.inference.loading.load",
-        "waveflow.inference.vocoder.Vocoder",
+        "waveflow.load",
+        "waveflow.Vocoder",
         "waveflow.inference.fuse.fuse",
         "waveflow.inference.score",
     ],
     "Mels and audio": [
-        "waveflow.audio.mel_config.MelConfig",
-        "waveflow.audio.mel.MelSpectrogram",
+        "waveflow.MelConfig",
+        "waveflow.MelSpectrogram",
         "waveflow.audio.mel_convert",
         "waveflow.audio.mel_doctor",
         "waveflow.audio.reading",
@@ -66,9 +66,28 @@ API = {
     "Training": ["waveflow.training.config", "waveflow.training.recipe", "waveflow.training.finetune"],
     "Metrics": ["waveflow.metrics.spectral", "waveflow.metrics.pitch", "waveflow.metrics.mcd"],
 }
+# By what a file of benchmarks/ is called before its device.
+TITLES = {
+    "ahead_of_time": "Triton kernels as compiled",
+    "autotune": "Settings of the kernels",
+    "benchmark": "Synthesis on a GPU",
+    "cpu_inverse": "Synthesis on a CPU",
+    "cuda_ahead_of_time": "CUDA kernels as compiled",
+    "finetune": "Fine-tuning",
+    "fp8": "Error of float8",
+    "parity": "Error of the kernels",
+    "research_lapglow": "LapGlow, variants",
+    "research_lapglow_curves": "LapGlow, training curves",
+    "research_lapglow_scaling": "LapGlow, sizes and steps",
+    "serve": "Serving",
+    "stream": "Streaming",
+    "train_activations": "Reversible training",
+}
 _CODE = re.compile(r"(^(?P<fence>```+|~~~+).*?^(?P=fence)\s*?$|^(?: {4}|\t).*?$|`[^`\n]+`)", re.M | re.S)
 _DISPLAY = re.compile(r"\$\$(.+?)\$\$", re.S)
 _INLINE = re.compile(r"(?<![\\$\w])\$(?![\s$])([^$\n]+?)(?<![\s\\])\$(?![\w$])")
+# Browsers set names of functions as closely as products of letters, unless told that they are operators.
+_FUNCTION = re.compile(r"<m[io][^>]*>(log|tanh|sin|cos|logit|tr|det)</m[io]>(?=(<mo[^>]*>(?:\(|&#x00028;|&#x0007C;))?)")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -94,7 +113,10 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the generated pages."""
+    """Add the generated pages; leave the demo out where scripts/build_demo.py has not written its model."""
+    if not Path(config.docs_dir, "demo", "dist").is_dir():
+        for file in [file for file in files if file.src_uri.startswith("demo/")]:
+            files.remove(file)
     for name, text in {**_benchmark_pages(), **_api_pages()}.items():
         files.append(File.generated(config, name, content=text))
     return files
@@ -110,8 +132,16 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def _with_math(text: str) -> str:
-    text = _DISPLAY.sub(lambda found: f"\n\n{convert(found[1].strip(), display='block')}\n\n", text)
-    return _INLINE.sub(lambda found: convert(found[1]), text)
+    text = _DISPLAY.sub(lambda found: f"\n\n{_mathml(found[1].strip(), 'block')}\n\n", text)
+    # Python-Markdown takes a line that begins with <math> for a block, and would end the paragraph there.
+    return _INLINE.sub(lambda found: f"<span>{_mathml(found[1], 'inline')}</span>", text)
+
+
+def _mathml(latex: str, display: str) -> str:
+    def spaced(found: re.Match[str]) -> str:
+        return f'<mo form="prefix" lspace="0.17em" rspace="{"0" if found[2] else "0.17em"}">{found[1]}</mo>'
+
+    return _FUNCTION.sub(spaced, convert(latex, display=display))
 
 
 def _api_pages() -> dict[str, str]:
@@ -128,7 +158,7 @@ def _exists(name: str) -> bool:
     if _source(name) is not None:
         return True
     source = _source(module)
-    return source is not None and attribute in _bound(ast.parse(source.read_text(encoding="utf-8")))
+    return source is not None and attribute in _bound(ast.parse(source.read_text(encoding="utf-8")).body)
 
 
 def _source(module: str) -> Path | None:
@@ -136,16 +166,18 @@ def _source(module: str) -> Path | None:
     return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if module and file.is_file()), None)
 
 
-def _bound(tree: ast.Module) -> set[str]:
-    """The names that a module's own statements give to something."""
+def _bound(statements: list[ast.stmt]) -> set[str]:
+    """The names that a module's own statements give to something, those too that stand under a condition."""
     names = set()
-    for node in tree.body:
+    for node in statements:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             names.add(node.name)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             names |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, (ast.Assign, ast.AnnAssign)):
             names |= {found.id for found in ast.walk(node) if isinstance(getattr(found, "ctx", None), ast.Store)}
+        elif isinstance(node, ast.If):
+            names |= _bound(node.body) | _bound(node.orelse)
     return names
 
 
@@ -155,7 +187,8 @@ def _benchmark_pages() -> dict[str, str]:
         text = path.read_text(encoding="utf-8")
         lines = [line for line in text.splitlines() if line.strip()]
         content = [json.loads(line) for line in lines] if path.suffix == ".jsonl" else json.loads(text)
-        title = path.stem.replace("_", " ").capitalize()
+        name, _, device = path.stem.partition("-")
+        title = TITLES.get(name, name.replace("_", " ").capitalize()) + (f", {device}" if device else "")
         source = f"Made of `benchmarks/{path.name}` when this site was built.\n"
         pages[f"benchmarks/{_slug(path.stem)}.md"] = f"# {title}\n\n{source}\n{_told(content)}"
     return pages

@@ -31,6 +31,39 @@ def test_equations_become_mathml_and_code_and_prices_stay(hooks):
         assert markdown(hooks, code) == code
 
 
+def test_an_equation_that_begins_a_line_leaves_its_paragraph_whole(hooks):
+    from markdown import Markdown
+
+    html = Markdown(extensions=["md_in_html"]).convert(markdown(hooks, "A flow\n$z = x$ with\n$x$ is *one*.\n"))
+    assert html.count("<p>") == 1
+    assert html.endswith("is <em>one</em>.</p>")
+
+
+def test_functions_keep_apart_from_what_they_are_multiplied_with(hooks):
+    text = markdown(hooks, r"$u \tanh(x) + \log p$")
+    assert '<mo form="prefix" lspace="0.17em" rspace="0">tanh</mo>' in text
+    assert '<mo form="prefix" lspace="0.17em" rspace="0.17em">log</mo>' in text
+
+
+@pytest.mark.parametrize("built", [False, True])
+def test_the_demo_is_on_the_site_if_its_model_was_built(hooks, tmp_path, monkeypatch, built):
+    from mkdocs.structure.files import File, Files
+
+    names = ["index.md", "demo/index.html", "demo/page.js"]
+    if built:
+        (tmp_path / "demo" / "dist").mkdir(parents=True)
+    monkeypatch.setattr(hooks, "_benchmark_pages", dict)
+    monkeypatch.setattr(hooks, "_api_pages", dict)
+    files = Files([File(name, str(tmp_path), str(tmp_path / "site"), True) for name in names])
+    left = hooks.on_files(files, SimpleNamespace(docs_dir=str(tmp_path)))
+    assert [file.src_uri for file in left] == (names if built else names[:1])
+
+
+def test_every_benchmark_has_a_title(hooks):
+    found = {path.stem.partition("-")[0] for path in (ROOT / "benchmarks").glob("*.json*")}
+    assert found == {*hooks.TITLES}
+
+
 def test_the_nav_has_what_there_is_and_pages_that_nobody_listed(hooks, tmp_path, monkeypatch):
     for name in ("index.md", "flows.md", "new.md"):
         (tmp_path / name).touch()
@@ -60,7 +93,13 @@ def test_every_page_of_the_reference_names_what_exists(hooks):
 
 @pytest.mark.parametrize(
     "name",
-    ["waveflow.audio.mel_nonesuch", "waveflow.audio.mel.nonesuch", "waveflow.nonesuch.mel.MelSpectrogram", "nonesuch"],
+    [
+        "waveflow.nonesuch",
+        "waveflow.audio.mel_nonesuch",
+        "waveflow.audio.mel.nonesuch",
+        "waveflow.nonesuch.mel.MelSpectrogram",
+        "nonesuch",
+    ],
 )
 def test_a_name_that_does_not_exist_is_left_out_of_the_reference(hooks, monkeypatch, name):
     monkeypatch.setattr(hooks, "API", {"Mels": [name, "waveflow.audio.mel", "waveflow.audio.mel.MelSpectrogram"]})
