@@ -118,6 +118,7 @@ def reason_of(error: Exception) -> str:
     return f"{error.filename}: {told}" if error.filename else told
 
 
-def complain(message: str) -> None:
-    """Say on stderr what went wrong."""
-    print(f"waveflow: {message}", file=sys.stderr)
+def complain(message: str, of: Path | None = None) -> None:
+    """Say on stderr what went wrong, and with which file unless the message names it."""
+    named = of is None or str(of) in message
+    print(f"waveflow: {message}" if named else f"waveflow: {of}: {message}", file=sys.stderr)

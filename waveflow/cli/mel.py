@@ -70,7 +70,7 @@ def mel(
             write_mel(target, transform(audio))
         except (ValueError, OSError) as error:
             failed = True
-            complain(f"{item.path}: {reason_of(error)}")
+            complain(reason_of(error), item.path)
     if failed:
         raise typer.Exit(1)
 
@@ -89,7 +89,7 @@ def _diagnose(found: list[Input], config: MelConfig, recording: Path | None, jso
             diagnosis = diagnose(read_mel(item.path), config, n_samples)
         except (ValueError, OSError) as error:
             failed = True
-            complain(f"{item.path}: {reason_of(error)}")
+            complain(reason_of(error), item.path)
             continue
         rows.append({"path": str(item.path), **asdict(diagnosis)})
         if not json:

@@ -125,8 +125,8 @@ def vocode(
                     )
         except (ValueError, OSError) as error:
             n_failed += 1
-            row["error"] = reason_of(error)
-            complain(f"{source.path}: {row['error']}")
+            row["error"] = reason = reason_of(error)
+            complain(reason, source.path)
         rows.append(row)
     if json:
         print(json_format.dumps(rows, indent=2))
