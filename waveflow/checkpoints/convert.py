@@ -93,7 +93,7 @@ def convert(
         sample_rate: Overrides that of the mel contract.
         hop_length: Overrides that of the mel contract: the weights tell the upsampling's kernel, not its
             stride.
-        sigma: Default temperature of the model.
+        sigma: Default standard deviation of the latent.
         dtype: Precision on disk, float32 unless given.
         overwrite: Replace a checkpoint that is there.
 

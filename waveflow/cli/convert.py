@@ -27,7 +27,7 @@ def convert(
     mel: Annotated[str | None, typer.Option(help="Mel preset; the project's own unless given.")] = None,
     sample_rate: Annotated[int | None, typer.Option(help="Hz, where not that of the preset.")] = None,
     hop_length: Annotated[int | None, typer.Option(help="Samples, where not that of the preset.")] = None,
-    sigma: Annotated[float | None, typer.Option(help="Default temperature of the model.")] = None,
+    sigma: Annotated[float | None, typer.Option(help="Default standard deviation of the latent.")] = None,
     half: Annotated[bool, typer.Option("--half", help="Write half precision: half the size.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint that is there.")] = False,
     json: JsonOption = False,

@@ -38,7 +38,7 @@ class MelFlow(Bijection):
     samples. The latent has the audio's shape, `z.view(B, T // n_group, n_group)` being its channels over time.
 
     Attributes:
-        config: The model's typed config; `config.mel` is the mel contract and `config.sigma` the default temperature.
+        config: The model's typed config; `config.mel` is the mel contract and `config.sigma` the deviation of z.
         n_group: Samples that become one vector.
         frames_ahead: Mel frames beyond the end of the audio that still reach its features, where they are given.
     """
