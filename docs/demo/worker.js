@@ -26,7 +26,7 @@ async function run(samples, sigma, seed) {
   const whole = new Float32Array(frames * hop);
   whole.set(samples);
   const inputs = {
-    audio: new ort.Tensor("float32", whole, [1, whole.length]),
+    recording: new ort.Tensor("float32", whole, [1, whole.length]),
     seed: new ort.Tensor("int64", BigInt64Array.of(BigInt(seed)), [1]),
     sigma: new ort.Tensor("float32", Float32Array.of(sigma), []),
   };

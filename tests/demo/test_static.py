@@ -4,6 +4,7 @@ import functools
 import http.server
 import importlib.util
 import io
+import re
 import shutil
 import sys
 import threading
@@ -16,6 +17,7 @@ import torch
 from conftest import DATA
 
 from waveflow.inference import load
+from waveflow.inference.export import Graph, _facts
 
 from .browser import opened
 
@@ -67,6 +69,14 @@ def heard(page):
     audio, rate = soundfile.read(io.BytesIO(bytes(data)), dtype="float32")
     assert rate == 22050
     return torch.from_numpy(audio)
+
+
+def test_the_worker_feeds_the_model_by_the_names_that_the_export_gives_its_inputs():
+    """Needs no browser, unlike the tests that would run it."""
+    model = load(MODEL, device="cpu", backend="reference").model
+    named = _facts(Graph(model, from_audio=True, draw_noise=True), model)["inputs"]
+    fed = re.findall(r"^ +(\w+): new ort\.Tensor", (ROOT / "docs/demo/worker.js").read_text(encoding="utf-8"), re.M)
+    assert fed == [*named]
 
 
 def test_the_browser_makes_the_offline_audio_and_asks_nobody_outside(url, tmp_path):
