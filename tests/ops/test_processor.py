@@ -18,6 +18,17 @@ def three_threads():
     torch.set_num_threads(before)
 
 
+@pytest.fixture
+def company():
+    """Another thread of the process, as whoever starts threads during a call needs."""
+    done = threading.Event()
+    other = threading.Thread(target=done.wait)
+    other.start()
+    yield
+    done.set()
+    other.join()
+
+
 def test_one_thread_inside_and_all_of_them_after():
     with one_thread():
         assert torch.get_num_threads() == 1
@@ -35,7 +46,7 @@ def test_nothing_changes_where_it_is_not_wanted():
         assert torch.get_num_threads() == 3
 
 
-def test_calls_that_overlap_leave_every_thread_as_it_was():
+def test_calls_that_overlap_leave_every_thread_as_it_was(company):
     inside, outer_left = threading.Event(), threading.Event()
     found = {}
 
@@ -64,13 +75,22 @@ def asked_in_a_new_thread() -> int:
     return found[0]
 
 
-def test_a_thread_that_asks_for_the_first_time_meanwhile_has_all_of_them_and_keeps_them():
+def test_a_thread_that_asks_for_the_first_time_meanwhile_has_all_of_them_and_keeps_them(company):
     with one_thread():
         assert asked_in_a_new_thread() == 3
         with one_thread():
             assert torch.get_num_threads() == 1
         assert torch.get_num_threads() == 1
     assert asked_in_a_new_thread() == 3
+
+
+def test_nobody_is_told_where_nobody_can_ask(monkeypatch):
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    started = []
+    monkeypatch.setattr(threading.Thread, "start", started.append)
+    with one_thread():
+        assert torch.get_num_threads() == 1
+    assert (started, torch.get_num_threads()) == ([], 3)
 
 
 def test_a_thread_with_one_of_its_own_leaves_the_others_theirs():

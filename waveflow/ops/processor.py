@@ -34,7 +34,9 @@ def one_thread(wanted: bool = True) -> Iterator[None]:
         n_threads = torch.get_num_threads()
         if n_threads > 1:
             torch.set_num_threads(1)
-            _tell_new_threads(n_threads)
+            # Nobody starts a thread meanwhile where the caller is the only one.
+            if threading.active_count() > 1:
+                _tell_new_threads(n_threads)
     try:
         yield
     finally:
