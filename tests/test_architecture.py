@@ -12,7 +12,7 @@ import waveflow
 
 ROOT = Path(waveflow.__file__).parent
 LAYERS = [
-    {"decibels", "devices", "extras", "files", "names"},
+    {"decibels", "devices", "extras", "files", "names", "settings"},
     {"audio", "nn", "ops"},
     {"bijections"},
     {"distributions", "models"},

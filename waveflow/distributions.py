@@ -10,6 +10,7 @@ from torch.distributions import Distribution, Independent, Normal, OneHotCategor
 
 from waveflow.bijections.base import Bijection, widened
 from waveflow.nn.context import Context, as_context
+from waveflow.settings import require_counts
 
 
 class StandardNormal(nn.Module):
@@ -37,6 +38,7 @@ class IndependentSymbols(nn.Module):
 
     def __init__(self, n_features: int, n_symbols: int) -> None:
         super().__init__()
+        require_counts(n_features=n_features, n_symbols=n_symbols)
         self.logits = nn.Parameter(torch.zeros(n_features, n_symbols))
 
     def forward(self, context: Tensor | Context | None = None) -> Distribution:

@@ -115,7 +115,7 @@ def test_padding_of_a_sequence_neither_moves_nor_counts():
     "config", [{"solver": "rk4"}, {"solver": "dopri5", "n_steps": 3}, {"solver": "rk4", "n_steps": 0}]
 )
 def test_steps_belong_to_fixed_solvers_alone(config):
-    with pytest.raises(ValueError, match="need n_steps of at least 1, the others take none"):
+    with pytest.raises(ValueError, match="need n_steps, a whole number of at least 1, the others take none"):
         Continuous(Linear(2), **config)
 
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass, fields
+from numbers import Real
 from typing import Any
 
 from waveflow.names import unknown_name
@@ -80,7 +81,7 @@ class MelConfig:
         """
         for name in ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels", "pad_to"):
             value = getattr(self, name)
-            if isinstance(value, bool) or int(value) != value or value < 1:
+            if not _is_number(value) or not float(value).is_integer() or value < 1:
                 raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1")
             setattr(self, name, int(value))
         for name, choices in _CHOICES.items():
@@ -95,6 +96,10 @@ class MelConfig:
                 f"hop_length {self.hop_length} exceeds win_length {self.win_length}, so no frame would see "
                 "the samples in between; shorten the hop or lengthen the window"
             )
+        for name in ("f_min", "f_max", "power", "epsilon", "clip", "ceiling", "pad_value"):
+            value, may_miss = getattr(self, name), name in ("f_max", "ceiling", "pad_value")
+            if not _is_number(value) and not (value is None and may_miss):
+                raise ValueError(f"{name} is {value!r}, expected a finite number{' or None' if may_miss else ''}")
         nyquist = self.sample_rate / 2
         top = nyquist if self.f_max is None else self.f_max
         if not 0 <= self.f_min < top <= nyquist:
@@ -115,12 +120,12 @@ class MelConfig:
         value: Any = getattr(self, name)
         if value is None:
             return None
-        values = [float(value)] if isinstance(value, (int, float)) else [float(v) for v in value]
-        if len(values) not in (1, self.n_mels) or not all(math.isfinite(v) for v in values):
+        values = [value] if isinstance(value, (Real, str)) else [*value]
+        if len(values) not in (1, self.n_mels) or not all(map(_is_number, values)):
             raise ValueError(
                 f"{name} has {len(values)} values, expected one or n_mels={self.n_mels}, all of them finite"
             )
-        return values
+        return [float(v) for v in values]
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> "MelConfig":
@@ -196,6 +201,10 @@ class MelConfig:
         pairs = zip(mean * (size // len(mean)), std * (size // len(std)), strict=True)
         scaled = [(value - m) / s for m, s in pairs]
         return scaled if self.ceiling is None else [min(v, self.ceiling) for v in scaled]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 LOG_SCALE = {"ln": 1.0, "log10": 1 / math.log(10), "db": 20 / math.log(10)}

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from waveflow.bijections.base import Bijection, sum_log_det
 from waveflow.nn.context import Context, as_context
+from waveflow.settings import require_counts
 
 
 class ActNorm(Bijection):
@@ -30,6 +31,8 @@ class ActNorm(Bijection):
 
     def __init__(self, n_channels: int, *, correction: int = 0) -> None:
         super().__init__()
+        require_counts(n_channels=n_channels)
+        require_counts(0, correction=correction)
         self.correction = correction
         self.loc = nn.Parameter(torch.zeros(n_channels))
         self.scale = nn.Parameter(torch.ones(n_channels))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from waveflow.bijections.base import Bijection, sum_log_det
 from waveflow.nn.context import Context, as_context
 from waveflow.nn.mlp import ContextParameter
+from waveflow.settings import require_counts
 
 
 class Affine(Bijection):
@@ -20,6 +21,7 @@ class Affine(Bijection):
 
     def __init__(self, n_channels: int, context_channels: int = 0) -> None:
         super().__init__()
+        require_counts(n_channels=n_channels)
         self.parameter = ContextParameter(torch.zeros(2, n_channels), context_channels)
 
     def forward(self, x: Tensor, context: Tensor | Context | None = None, /) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from waveflow.bijections.elementwise import AffineMap, Elementwise, GatedMap
 from waveflow.bijections.inverse import Inverse
 from waveflow.nn.context import Context
 from waveflow.nn.made import MADE
+from waveflow.settings import require_counts
 
 
 class MaskedAutoregressive(Bijection):
@@ -83,6 +84,7 @@ class MAF(Chain):
         random_orders: bool = False,
         elementwise: Elementwise | None = None,
     ) -> None:
+        require_counts(n_features=n_features, n_flows=n_flows)
         elementwise = AffineMap(max_log_s=5.0) if elementwise is None else elementwise
         super().__init__(
             MaskedAutoregressive(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from waveflow.nn.context import Context, as_context
 from waveflow.nn.modules import ModuleListOf
+from waveflow.settings import require_counts
 
 
 class InverseNotAvailable(RuntimeError):
@@ -93,13 +94,15 @@ class EarlyOutputs(Chain):
         early: For each step, how many channels leave before it; as long as `steps`.
 
     Raises:
-        ValueError: `early` has not one entry for each step.
+        ValueError: `early` has not one whole number of at least 0 for each step.
     """
 
     def __init__(self, steps: Iterable[Bijection], early: Sequence[int]) -> None:
         super().__init__(steps)
         if len(early) != len(self.steps):
             raise ValueError(f"early has {len(early)} entries for {len(self.steps)} steps; give one per step")
+        for n in early:
+            require_counts(0, early=n)
         self.early = tuple(early)
 
     def forward(self, x: Tensor, context: Tensor | Context | None = None, /) -> tuple[Tensor, Tensor]:

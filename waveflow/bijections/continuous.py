@@ -12,6 +12,7 @@ from waveflow.bijections.base import Bijection, full_precision, widened, zero_lo
 from waveflow.bijections.derivatives import jacobian, pull_back, random_signs, settle, tracked
 from waveflow.extras import require
 from waveflow.nn.context import Context, as_context
+from waveflow.settings import is_count, require_positive
 
 EXACT_UP_TO = 16
 """Numbers per item up to which the trace is taken exactly, unless told otherwise."""
@@ -69,14 +70,9 @@ class Continuous(Bijection):
         super().__init__()
         if inverse_solver is None:
             inverse_solver, inverse_steps = solver, n_steps
-        for name, steps in ((solver, n_steps), (inverse_solver, inverse_steps)):
-            if name not in FIXED + ADAPTIVE:
-                raise ValueError(f"solver is {name!r}, expected one of {ADAPTIVE}, or with n_steps of {FIXED}")
-            if (name in FIXED) != (steps is not None and steps >= 1):
-                raise ValueError(
-                    f"solver={name!r} with n_steps={steps}: "
-                    f"the fixed solvers {FIXED} need n_steps of at least 1, the others take none"
-                )
+        require_solver(solver=solver, n_steps=n_steps)
+        require_solver(inverse_solver=inverse_solver, inverse_steps=inverse_steps)
+        require_positive(rtol=rtol, atol=atol)
         self.velocity, self.solver, self.n_steps = velocity, solver, n_steps
         self.inverse_solver, self.inverse_steps = inverse_solver, inverse_steps
         self.rtol, self.atol, self.exact, self.adjoint = rtol, atol, exact, adjoint
@@ -152,6 +148,25 @@ class Continuous(Bijection):
         else:
             path = torchdiffeq.odeint(derivative, state, times, **config)
         return tuple(values[-1] for values in path)
+
+
+def require_solver(**given: object) -> None:
+    """Refuse a solver and steps that do not go together.
+
+    Args:
+        given: The two settings by their names: the solver, then its steps.
+
+    Raises:
+        ValueError: An unknown solver, a fixed one without steps, or an adaptive one with them.
+    """
+    (name, solver), (name_of_steps, steps) = given.items()
+    if solver not in FIXED + ADAPTIVE:
+        raise ValueError(f"{name} is {solver!r}, expected one of {ADAPTIVE}, or with {name_of_steps} of {FIXED}")
+    if not (is_count(steps) if solver in FIXED else steps is None):
+        raise ValueError(
+            f"{name}={solver!r} with {name_of_steps}={steps!r}: the fixed solvers {FIXED} need {name_of_steps}, "
+            "a whole number of at least 1, the others take none"
+        )
 
 
 def _worst_item(state: tuple[Tensor, ...]) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from waveflow.bijections.base import Bijection, sum_log_det, zero_log_det
 from waveflow.nn.context import Context
+from waveflow.settings import require_positive
 
 
 class Coupling(Bijection):
@@ -82,6 +83,8 @@ class AffineCoupling(Coupling):
 
     def __init__(self, conditioner: nn.Module, *, max_log_s: float | None = None, swap: bool = False) -> None:
         super().__init__(conditioner, swap=swap)
+        if max_log_s is not None:
+            require_positive(max_log_s=max_log_s)
         self.max_log_s = max_log_s
 
     def transform(self, x_b: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:

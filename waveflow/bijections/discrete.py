@@ -8,6 +8,7 @@ from torch import Tensor
 from waveflow.bijections.base import Bijection, zero_log_det
 from waveflow.nn.context import Context
 from waveflow.nn.made import MADE
+from waveflow.settings import require_positive
 
 
 class DiscreteAutoregressive(Bijection):
@@ -27,6 +28,7 @@ class DiscreteAutoregressive(Bijection):
 
     def __init__(self, conditioner: MADE, temperature: float = 0.1) -> None:
         super().__init__()
+        require_positive(temperature=temperature)
         self.conditioner, self.temperature = conditioner, temperature
 
     def forward(self, x: Tensor, context: Tensor | Context | None = None, /) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from waveflow.settings import require_positive
+
 
 class Elementwise(nn.Module):
     """A monotone map of each number by itself.
@@ -47,6 +49,8 @@ class AffineMap(Elementwise):
 
     def __init__(self, max_log_s: float | None = None) -> None:
         super().__init__()
+        if max_log_s is not None:
+            require_positive(max_log_s=max_log_s)
         self.max_log_s = max_log_s
 
     def transform(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:

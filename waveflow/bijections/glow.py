@@ -11,6 +11,7 @@ from waveflow.bijections.inverse import Inverse
 from waveflow.bijections.linear import InvertibleConv1x1, InvertibleConv1x1LU
 from waveflow.nn.context import Context
 from waveflow.nn.convnet import ConvNet
+from waveflow.settings import require_counts
 
 
 class Squeeze2d(Bijection):
@@ -83,6 +84,7 @@ class Glow(Chain):
         context_channels: int = 0,
         n_hidden: int = 64,
     ) -> None:
+        require_counts(n_channels=n_channels, n_scales=n_scales, n_flows=n_flows, n_hidden=n_hidden)
         wide = 4 * n_channels
         steps: list[Bijection] = [Squeeze2d()]
         for _ in range(n_flows):

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from waveflow.bijections.base import Bijection, count_positions, full_precision, widened
 from waveflow.nn.context import Context
+from waveflow.settings import require_counts
 
 
 class InvertibleConv1x1(Bijection):
@@ -20,10 +21,16 @@ class InvertibleConv1x1(Bijection):
     Args:
         n_channels: C.
         weight: W at first, `(C, C)`.
+
+    Raises:
+        ValueError: The weight is of another shape, or C is no whole number of at least 1.
     """
 
     def __init__(self, n_channels: int, weight: Tensor | None = None) -> None:
         super().__init__()
+        require_counts(n_channels=n_channels)
+        if weight is not None and weight.shape != (n_channels, n_channels):
+            raise ValueError(f"weight has shape {tuple(weight.shape)}, expected {(n_channels, n_channels)}")
         self.weight = nn.Parameter(random_rotation(n_channels) if weight is None else weight.clone())
 
     def matrix(self) -> Tensor:

@@ -13,6 +13,7 @@ from waveflow.bijections.coupling import Coupling
 from waveflow.nn.context import Context, as_context
 from waveflow.nn.grouping import group_samples, ungroup_samples
 from waveflow.nn.modules import ModuleListOf
+from waveflow.settings import require_counts
 
 _Undo = Callable[[Bijection, Tensor, Context], "tuple[Tensor, Tensor | float]"]
 
@@ -29,6 +30,7 @@ class Scale(nn.Module):
 
     def __init__(self, factor: int, steps: Bijection, prior: Coupling | None = None) -> None:
         super().__init__()
+        require_counts(factor=factor)
         self.factor, self.steps, self.prior = factor, steps, prior
 
 

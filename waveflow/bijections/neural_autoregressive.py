@@ -10,6 +10,7 @@ from waveflow.bijections.autoregressive import MAF
 from waveflow.bijections.elementwise import Elementwise
 from waveflow.bijections.solve import invert_monotone
 from waveflow.nn.mlp import softplus_from_one
+from waveflow.settings import require_counts, require_positive
 
 SPREAD = 3.0
 """Fresh units sit between minus and plus this: all in one place, their gradients would keep them together."""
@@ -39,6 +40,8 @@ class SigmoidalMap(Elementwise):
 
     def __init__(self, n_units: int = 8, steepness: float = 1.0) -> None:
         super().__init__()
+        require_counts(n_units=n_units)
+        require_positive(steepness=steepness)
         self.n_units, self.n_parameters, self.steepness = n_units, 3 * n_units, steepness
         spread = torch.linspace(-SPREAD, SPREAD, n_units) if n_units > 1 else torch.zeros(1)
         self.register_buffer("spread", spread, persistent=False)

@@ -6,6 +6,7 @@ from waveflow.bijections.affine import Affine
 from waveflow.bijections.base import Chain
 from waveflow.bijections.coupling import AdditiveCoupling
 from waveflow.nn.mlp import MLP
+from waveflow.settings import require_counts
 
 
 class NICE(Chain):
@@ -33,6 +34,7 @@ class NICE(Chain):
         n_channels: int = 64,
         n_layers: int = 2,
     ) -> None:
+        require_counts(n_features=n_features, n_flows=n_flows)
         if n_features % 2:
             raise ValueError(f"n_features is {n_features}, but NICE halves them; give an even number, or take RealNVP")
         half = n_features // 2

@@ -12,6 +12,7 @@ from waveflow.bijections.checks import require_vectors
 from waveflow.bijections.solve import invert_monotone
 from waveflow.nn.context import Context
 from waveflow.nn.mlp import ContextParameter, softplus_above_one
+from waveflow.settings import require_counts
 
 MARGIN = 1e-3
 """The slope along w is kept above this, so that the inverse is well conditioned."""
@@ -38,6 +39,7 @@ class Planar(Bijection):
 
     def __init__(self, n_features: int, context_channels: int = 0) -> None:
         super().__init__()
+        require_counts(n_features=n_features)
         self.n_features = n_features
         w = torch.randn(n_features) / math.sqrt(n_features)
         start = torch.cat([w, torch.zeros(n_features + 1)])

@@ -9,6 +9,7 @@ from waveflow.bijections.base import Bijection, full_precision, widened
 from waveflow.bijections.checks import require_vectors
 from waveflow.nn.context import Context
 from waveflow.nn.mlp import ContextParameter, softplus_from_one
+from waveflow.settings import require_counts
 
 MARGIN = 1e-3
 """`1 + beta / alpha` is kept above this, so that the inverse is well conditioned."""
@@ -34,6 +35,7 @@ class Radial(Bijection):
 
     def __init__(self, n_features: int, context_channels: int = 0) -> None:
         super().__init__()
+        require_counts(n_features=n_features)
         self.n_features = n_features
         start = torch.cat([torch.randn(n_features), torch.zeros(2)])
         self.parameter = ContextParameter(start, context_channels)

@@ -15,6 +15,7 @@ from waveflow.bijections.inverse import Inverse
 from waveflow.nn.context import Context
 from waveflow.nn.convnet import ConvNet
 from waveflow.nn.mlp import MLP
+from waveflow.settings import require_counts, require_lists_of_counts
 
 
 class MaskedCoupling(Bijection):
@@ -86,6 +87,7 @@ class RealNVP(Chain):
         n_layers: int = 2,
         elementwise: Elementwise | None = None,
     ) -> None:
+        require_counts(n_features=n_features, n_flows=n_flows)
         if n_features < 2:
             raise ValueError(f"n_features is {n_features}, but a coupling needs one number to tell another; take MAF")
         elementwise = AffineMap(max_log_s=3.0) if elementwise is None else elementwise
@@ -120,6 +122,9 @@ class ImageRealNVP(Chain):
         n_flows: Couplings of each kind at each scale.
         context_channels: Numbers of the context's features, 0 for none.
         n_channels: Width of each coupling's network.
+
+    Raises:
+        ValueError: The sides cannot be halved so often.
     """
 
     def __init__(
@@ -131,7 +136,14 @@ class ImageRealNVP(Chain):
         context_channels: int = 0,
         n_channels: int = 64,
     ) -> None:
+        require_lists_of_counts(shape=shape)
+        require_counts(n_scales=n_scales, n_flows=n_flows)
         c, height, width = shape
+        if height % 2**n_scales or width % 2**n_scales:
+            raise ValueError(
+                f"shape is {tuple(shape)}, expected sides that divide by 2 to the power of n_scales={n_scales}; "
+                "pad the images or take fewer scales"
+            )
         elementwise = AffineMap(max_log_s=3.0)
         steps: list[Bijection] = []
         for k in range(n_flows):

@@ -14,6 +14,7 @@ from waveflow.bijections.derivatives import jacobian, pull_back, random_signs, s
 from waveflow.bijections.solve import invert_contraction
 from waveflow.nn.context import Context
 from waveflow.nn.lipschitz import Circle, LipschitzMLP, LipSwish
+from waveflow.settings import require_counts, require_positive
 
 EXACT_UP_TO = 16
 """Numbers per item up to which the full Jacobian is cheaper than a good estimate."""
@@ -47,11 +48,10 @@ class Residual(Bijection):
         super().__init__()
         if not 0 < network.lipschitz < 1:
             raise ValueError(f"the network's Lipschitz bound is {network.lipschitz}, it must be between 0 and 1")
-        if n_terms < 1 or not 0 < p < 1:
-            raise ValueError(
-                f"n_terms={n_terms} and p={p}: expected at least one term, and a chance between 0 and 1, without which "
-                "an estimate would be biased or never end"
-            )
+        require_counts(n_terms=n_terms)
+        require_positive(p=p)
+        if p >= 1:
+            raise ValueError(f"p is {p}, expected a chance below 1, without which an estimate would be biased")
         self.network, self.exact, self.n_terms, self.p = network, exact, n_terms, p
 
     def forward(self, x: Tensor, context: Tensor | Context | None = None, /) -> tuple[Tensor, Tensor]:
@@ -116,6 +116,7 @@ class ResidualFlow(Chain):
         n_layers: int = 3,
         activation: Callable[[], LipSwish | Circle] = LipSwish,
     ) -> None:
+        require_counts(n_features=n_features, n_flows=n_flows)
         steps: list[Bijection] = []
         for _ in range(n_flows):
             network = LipschitzMLP(

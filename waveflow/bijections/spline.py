@@ -14,6 +14,7 @@ from waveflow.bijections.base import Chain, widened
 from waveflow.bijections.coupling import Coupling
 from waveflow.bijections.elementwise import Elementwise, per_number
 from waveflow.bijections.realnvp import RealNVP
+from waveflow.settings import require_counts, require_positive
 
 
 class SplineMap(Elementwise):
@@ -36,11 +37,15 @@ class SplineMap(Elementwise):
         min_slope: Least derivative at a knot.
 
     Raises:
-        ValueError: K bins of least size do not fit.
+        ValueError: K bins of least size do not fit, or a setting is out of its range.
     """
 
     def __init__(self, n_bins: int = 8, bound: float = 5.0, min_size: float = 1e-3, min_slope: float = 1e-3) -> None:
         super().__init__()
+        require_counts(n_bins=n_bins)
+        require_positive(bound=bound, min_size=min_size, min_slope=min_slope)
+        if min_slope >= 1:
+            raise ValueError(f"min_slope is {min_slope}, expected less than 1, the slope of the identity")
         if n_bins * min_size >= 1:
             raise ValueError(f"n_bins={n_bins} bins of min_size={min_size} do not fit; lower one of them")
         self.n_bins, self.bound, self.min_size, self.min_slope = n_bins, bound, min_size, min_slope

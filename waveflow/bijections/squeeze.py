@@ -11,6 +11,7 @@ from torch import Tensor
 from waveflow.bijections.base import Bijection, full_precision, zero_log_det
 from waveflow.bijections.checks import require_channels
 from waveflow.nn.context import Context, as_context
+from waveflow.settings import require_counts
 
 
 class Squeeze(Bijection):
@@ -21,6 +22,7 @@ class Squeeze(Bijection):
 
     def __init__(self, n_group: int) -> None:
         super().__init__()
+        require_counts(n_group=n_group)
         self.n_group = n_group
 
     def forward(self, x: Tensor, context: Tensor | Context | None = None, /) -> tuple[Tensor, Tensor]:
@@ -68,8 +70,10 @@ class LappedSqueeze(Bijection):
 
     def __init__(self, n_bands: int, window: str = "sine", overlap: int | None = None) -> None:
         super().__init__()
+        require_counts(n_bands=n_bands)
         overlap = n_bands if overlap is None else overlap
-        if n_bands % 2 or overlap % 2 or not 0 <= overlap <= n_bands:
+        require_counts(0, overlap=overlap)
+        if n_bands % 2 or overlap % 2 or overlap > n_bands:
             raise ValueError(f"n_bands={n_bands} and overlap={overlap} must be even, with overlap at most n_bands")
         self.n_bands, self.overlap, self.window = n_bands, overlap, window
         for name, table in self._tables().items():

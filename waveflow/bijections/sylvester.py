@@ -12,6 +12,7 @@ from waveflow.bijections.checks import require_vectors
 from waveflow.bijections.solve import invert_monotone
 from waveflow.nn.context import Context
 from waveflow.nn.mlp import ContextParameter, softplus_from_one
+from waveflow.settings import require_counts
 
 MARGIN = 1e-3
 """The slope along each direction is kept above this, so that the inverse is well conditioned."""
@@ -43,7 +44,8 @@ class Sylvester(Bijection):
 
     def __init__(self, n_features: int, rank: int, context_channels: int = 0) -> None:
         super().__init__()
-        if not 1 <= rank <= n_features:
+        require_counts(n_features=n_features, rank=rank)
+        if rank > n_features:
             raise ValueError(f"rank is {rank}, it must be between 1 and n_features={n_features}")
         self.n_features, self.rank = n_features, rank
         self.sizes = [rank * n_features, rank * rank, rank * rank, rank]

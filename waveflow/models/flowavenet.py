@@ -19,6 +19,7 @@ from waveflow.bijections import (
     Squeeze,
 )
 from waveflow.models.base import MelFlow
+from waveflow.models.settings import checked
 from waveflow.nn.grouping import group_samples
 from waveflow.nn.modules import of_kind
 from waveflow.nn.scaled_wavenet import ContextHalves, ScaledWaveNet
@@ -74,7 +75,7 @@ class FloWaveNet(MelFlow):
 
     def __init__(self, config: FloWaveNetConfig | None = None) -> None:
         super().__init__()
-        self.config = config = config or FloWaveNetConfig()
+        self.config = config = checked(config or FloWaveNetConfig())
         self.n_group = 2**config.n_blocks
         mel = config.mel
         self.upsample = MelUpsample2d(check_factors(config.upsample_factors, mel.hop_length, self.n_group))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from waveflow.audio.mel import MelConfig
 from waveflow.bijections import AffineCoupling, Bijection, Chain, ConditionalScale, InvertibleConv1x1, LappedSqueeze
 from waveflow.models.base import MelFlow
+from waveflow.models.settings import checked
 from waveflow.nn import FrameEncoder, WaveNet, stack_neighbours
 from waveflow.nn.layers import zeroed
 from waveflow.nn.modules import of_kind
@@ -26,7 +27,7 @@ class LapGlowConfig:
         n_channels: Width of each WaveNet.
         kernel_size: Taps of each dilated convolution.
         dilations: Dilation of each layer, in frames.
-        max_log_s: Bound of a coupling's log-scale.
+        max_log_s: Bound of a coupling's log-scale; None leaves it free.
         n_encoded: Width of the mel's encoder, which all couplings share; 0 tells them the frames as they are.
         n_encoder_blocks: Its residual blocks.
         sigma: Standard deviation of the latent drawn for synthesis.
@@ -38,7 +39,7 @@ class LapGlowConfig:
     n_channels: int = 192
     kernel_size: int = 3
     dilations: list[int] = field(default_factory=lambda: [1, 2, 4])
-    max_log_s: float = 2.0
+    max_log_s: float | None = 2.0
     n_encoded: int = 192
     n_encoder_blocks: int = 3
     sigma: float = 0.8
@@ -63,7 +64,7 @@ class LapGlow(MelFlow):
 
     def __init__(self, config: LapGlowConfig | None = None) -> None:
         super().__init__()
-        self.config = config = config or LapGlowConfig()
+        self.config = config = checked(config or LapGlowConfig(), zero=("n_encoded", "n_encoder_blocks"))
         n_bands = self.n_group = config.mel.hop_length
         n_features, self.encoder = 4 * config.mel.n_mels, None
         if config.n_encoded:

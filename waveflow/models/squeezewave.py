@@ -9,6 +9,7 @@ from torch import Tensor
 from waveflow.audio.mel import MelConfig
 from waveflow.bijections import AffineCoupling, Chain, EarlyOutputs, InvertibleConv1x1, Squeeze
 from waveflow.models.base import MelFlow
+from waveflow.models.settings import checked
 from waveflow.models.waveglow import early_sizes
 from waveflow.nn.grouping import require_groups
 from waveflow.nn.modules import of_kind
@@ -59,7 +60,7 @@ class SqueezeWave(MelFlow):
 
     def __init__(self, config: SqueezeWaveConfig | None = None) -> None:
         super().__init__()
-        self.config = config = config or SqueezeWaveConfig()
+        self.config = config = checked(config or SqueezeWaveConfig(), zero=("n_early_every", "n_early_size"))
         self.n_group = config.n_group
         mel = config.mel
         require_groups(mel.hop_length, config.n_group)

@@ -9,6 +9,7 @@ from torch import Tensor
 from waveflow.audio.mel import MelConfig
 from waveflow.bijections import Chain, HeightAutoregressive, Permutation, Squeeze
 from waveflow.models.base import MelFlow
+from waveflow.models.settings import checked
 from waveflow.nn.grouping import group_samples
 from waveflow.nn.modules import of_kind
 from waveflow.nn.upsample2d import MelUpsample2d, check_factors
@@ -63,7 +64,7 @@ class WaveFlow(MelFlow):
 
     def __init__(self, config: WaveFlowConfig | None = None) -> None:
         super().__init__()
-        self.config = config = config or WaveFlowConfig()
+        self.config = config = checked(config or WaveFlowConfig())
         self.n_group = config.n_group
         mel = config.mel
         self.upsample = MelUpsample2d(check_factors(config.upsample_factors, mel.hop_length, config.n_group))

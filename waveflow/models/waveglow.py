@@ -10,6 +10,7 @@ from torch import Tensor
 from waveflow.audio.mel import MelConfig
 from waveflow.bijections import AffineCoupling, Chain, EarlyOutputs, InvertibleConv1x1, Squeeze
 from waveflow.models.base import MelFlow
+from waveflow.models.settings import checked
 from waveflow.nn import MelUpsample, WaveNet
 from waveflow.nn.modules import of_kind
 
@@ -58,7 +59,7 @@ class WaveGlow(MelFlow):
 
     def __init__(self, config: WaveGlowConfig | None = None) -> None:
         super().__init__()
-        self.config = config = config or WaveGlowConfig()
+        self.config = config = checked(config or WaveGlowConfig(), zero=("n_early_every", "n_early_size"))
         self.n_group = config.n_group
         mel = config.mel
         self.upsample = MelUpsample(mel.n_mels, mel.hop_length, config.n_group, config.upsample_kernel_size)
@@ -94,11 +95,11 @@ def early_sizes(config: Any) -> list[int]:
     """For each step of a WaveGlow-like config, how many channels become latent before it.
 
     Raises:
-        ValueError: They leave an odd number of channels, or none, or their settings are out of range.
+        ValueError: They leave an odd number of channels, or none, or come before every zeroth step.
     """
-    if config.n_early_every < 1 or config.n_early_size < 0:
+    if config.n_early_every < 1:
         raise ValueError(
-            f"n_early_every={config.n_early_every} and n_early_size={config.n_early_size}: expected at least 1 and 0; "
+            f"n_early_every is {config.n_early_every}, expected at least 1; "
             f"for no early outputs say n_early_every={config.n_flows}, n_flows itself"
         )
     early = [config.n_early_size if k and k % config.n_early_every == 0 else 0 for k in range(config.n_flows)]

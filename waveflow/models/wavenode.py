@@ -21,7 +21,9 @@ from waveflow.bijections import (
     Scale,
     Squeeze,
 )
+from waveflow.bijections.continuous import require_solver
 from waveflow.models.base import MelContext, MelFlow
+from waveflow.models.settings import checked
 from waveflow.nn import Context, MelUpsample, WaveNet
 from waveflow.nn.grouping import group_samples
 from waveflow.nn.modules import of_kind
@@ -93,7 +95,9 @@ class WaveNODE(MelFlow):
 
     def __init__(self, config: WaveNODEConfig | None = None) -> None:
         super().__init__()
-        self.config = config = config or WaveNODEConfig()
+        self.config = config = checked(config or WaveNODEConfig(), zero=("n_blocks_per_split",))
+        if config.synthesis_solver is not None:
+            require_solver(synthesis_solver=config.synthesis_solver, synthesis_steps=config.synthesis_steps)
         self.n_group = math.prod(config.factors)
         mel = config.mel
         self.upsample = MelUpsample(mel.n_mels, mel.hop_length, self.n_group, config.upsample_kernel_size)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from waveflow.nn.context import Context, as_context
 from waveflow.nn.layers import zeroed
 from waveflow.nn.mlp import required
+from waveflow.settings import require_counts
 
 
 class ConvNet(nn.Module):
@@ -26,6 +27,8 @@ class ConvNet(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, context_channels: int = 0, n_channels: int = 64) -> None:
         super().__init__()
+        require_counts(in_channels=in_channels, out_channels=out_channels, n_channels=n_channels)
+        require_counts(0, context_channels=context_channels)
         self.start = nn.Conv2d(in_channels, n_channels, 3, padding=1)
         self.context = nn.Linear(context_channels, n_channels, bias=False) if context_channels else None
         self.middle = nn.Conv2d(n_channels, n_channels, 1)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from waveflow.nn.layers import zeroed
+from waveflow.settings import require_counts
 
 TOLD_SCALE = 4.0
 """An optimizer's steps are of one size for all weights: couplings that are told features of unit size, smaller than
@@ -45,6 +46,8 @@ class FrameEncoder(nn.Module):
         spread: Sequence[float] = (1.0,),
     ) -> None:
         super().__init__()
+        require_counts(in_channels=in_channels, n_channels=n_channels)
+        require_counts(0, n_blocks=n_blocks)
         self.register_buffer("centre", torch.tensor(centre), persistent=False)
         self.register_buffer("spread", torch.tensor(spread), persistent=False)
         self.start = nn.Linear(in_channels, n_channels)

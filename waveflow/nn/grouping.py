@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from waveflow.settings import require_counts
+
 
 def group_samples(features: Tensor, n_group: int) -> Tensor:
     """Stack the channels of the samples of a group, sample index fastest.
@@ -27,6 +29,7 @@ def require_groups(hop_length: int, n_group: int) -> None:
     Raises:
         ValueError: A hop is no whole number of groups.
     """
+    require_counts(n_group=n_group)
     if hop_length % n_group:
         raise ValueError(
             f"hop_length={hop_length} is no multiple of n_group={n_group}; choose an n_group that divides it"

@@ -7,6 +7,7 @@ from typing import TypeVar
 from torch import nn
 
 from waveflow.nn.modules import bias_of
+from waveflow.settings import require_counts
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv1d, nn.Conv2d)
 
@@ -19,10 +20,11 @@ def zeroed(layer: Layer) -> Layer:
 
 
 def require_odd(kernel_size: int) -> None:
-    """Refuse a convolution that would see further on one side than on the other.
+    """Refuse a convolution that would see further on one side than on the other, or nothing.
 
     Raises:
-        ValueError: It has an even number of taps.
+        ValueError: It has an even number of taps, or none.
     """
+    require_counts(kernel_size=kernel_size)
     if kernel_size % 2 == 0:
         raise ValueError(f"kernel_size is {kernel_size}, it must be odd: both sides see the same length")

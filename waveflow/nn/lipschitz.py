@@ -10,6 +10,7 @@ from torch.nn.utils import parametrize
 
 from waveflow.nn.context import Context, as_context
 from waveflow.nn.mlp import required, softplus_from_one
+from waveflow.settings import require_counts, require_positive
 
 
 class SpectralBound(nn.Module):
@@ -95,6 +96,9 @@ class LipschitzMLP(nn.Module):
         activation: Callable[[], LipSwish | Circle] = LipSwish,
     ) -> None:
         super().__init__()
+        require_counts(n_features=n_features, n_channels=n_channels, n_layers=n_layers)
+        require_counts(0, context_channels=context_channels)
+        require_positive(lipschitz=lipschitz)
         self.lipschitz = lipschitz
         activations = [activation() for _ in range(n_layers)]
         n_in = [n_features, *(n_channels * each.n_outputs for each in activations)]

@@ -12,6 +12,7 @@ from waveflow.nn.context import Context, as_context
 from waveflow.nn.layers import zeroed
 from waveflow.nn.mlp import required
 from waveflow.nn.modules import ModuleListOf
+from waveflow.settings import require_counts
 
 
 class MaskedLinear(nn.Linear):
@@ -69,6 +70,9 @@ class MADE(nn.Module):
         n_inputs: int = 1,
     ) -> None:
         super().__init__()
+        require_counts(n_features=n_features, n_parameters=n_parameters, n_channels=n_channels, n_layers=n_layers)
+        require_counts(n_inputs=n_inputs)
+        require_counts(0, context_channels=context_channels)
         # A copy: several networks may be given one tensor, and each loads its own state.
         order = torch.arange(n_features) if order is None else torch.as_tensor(order).clone()
         if not torch.equal(order.sort().values, torch.arange(n_features)):

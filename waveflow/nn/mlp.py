@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from waveflow.nn.context import Context, as_context
 from waveflow.nn.layers import zeroed
+from waveflow.settings import require_counts
 
 
 class MLP(nn.Module):
@@ -40,6 +41,8 @@ class MLP(nn.Module):
         activation: Callable[[], nn.Module] = nn.SiLU,
     ) -> None:
         super().__init__()
+        require_counts(in_channels=in_channels, out_channels=out_channels, n_channels=n_channels, n_layers=n_layers)
+        require_counts(0, context_channels=context_channels)
         self.start = nn.Linear(in_channels, n_channels)
         self.context = nn.Linear(context_channels, n_channels, bias=False) if context_channels else None
         self.hidden = nn.ModuleList(nn.Linear(n_channels, n_channels) for _ in range(n_layers - 1))
@@ -64,6 +67,7 @@ class TimedMLP(MLP):
     """An MLP that is also told a time, as the velocity of a continuous flow: called as `(t, x, context)`."""
 
     def __init__(self, in_channels: int, out_channels: int, **config: Any) -> None:
+        require_counts(in_channels=in_channels)
         super().__init__(in_channels + 1, out_channels, **config)
 
     def forward(  # type: ignore[override]
@@ -86,6 +90,7 @@ class ContextParameter(nn.Module):
 
     def __init__(self, value: Tensor, context_channels: int = 0, n_channels: int = 64) -> None:
         super().__init__()
+        require_counts(0, context_channels=context_channels)
         self.value = nn.Parameter(value)
         self.told = (
             MLP(context_channels, value.numel(), n_channels=n_channels, n_layers=1) if context_channels else None

@@ -11,6 +11,7 @@ from torch.nn.utils.parametrizations import weight_norm as weight_normed
 from waveflow.nn.context import Context, as_context
 from waveflow.nn.layers import require_odd, zeroed
 from waveflow.nn.modules import ModuleListOf
+from waveflow.settings import require_counts
 
 
 class ScaledWaveNet(nn.Module):
@@ -48,6 +49,8 @@ class ScaledWaveNet(nn.Module):
         kernel_size: int = 3,
     ) -> None:
         super().__init__()
+        require_counts(in_channels=in_channels, out_channels=out_channels, n_channels=n_channels, n_layers=n_layers)
+        require_counts(context_channels=context_channels)
         require_odd(kernel_size)
         self.n_channels, self.n_layers, self.kernel_size = n_channels, n_layers, kernel_size
         self.start = weight_normed(nn.Conv1d(in_channels, n_channels, kernel_size, padding=kernel_size // 2))

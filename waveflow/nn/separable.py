@@ -10,6 +10,7 @@ from torch.nn.utils.parametrizations import weight_norm as weight_normed
 from waveflow.nn.context import Context, as_context
 from waveflow.nn.layers import require_odd, zeroed
 from waveflow.nn.modules import ModuleListOf, bias_of
+from waveflow.settings import require_counts
 
 
 class MaskedBatchNorm(nn.BatchNorm1d):
@@ -164,6 +165,8 @@ class SeparableWaveNet(nn.Module):
         batch_norm: bool = True,
     ) -> None:
         super().__init__()
+        require_counts(in_channels=in_channels, out_channels=out_channels, n_channels=n_channels, n_layers=n_layers)
+        require_counts(context_channels=context_channels, repeat=repeat)
         require_odd(kernel_size)
         self.n_layers, self.kernel_size, self.repeat = n_layers, kernel_size, repeat
         self.start = weight_normed(nn.Conv1d(in_channels, n_channels, 1))

@@ -11,6 +11,7 @@ from torch.nn.utils.parametrizations import weight_norm as weight_normed
 from waveflow.nn.context import Context, as_context
 from waveflow.nn.layers import require_odd, zeroed
 from waveflow.nn.modules import ModuleListOf
+from waveflow.settings import require_counts, require_lists_of_counts
 
 TIME_CHANNELS = 64
 
@@ -38,6 +39,8 @@ class TimedWaveNet(nn.Module):
 
     def __init__(self, n_features: int, *, n_channels: int, dilations: Sequence[int], kernel_size: int = 3) -> None:
         super().__init__()
+        require_counts(n_features=n_features, n_channels=n_channels)
+        require_lists_of_counts(dilations=dilations)
         require_odd(kernel_size)
         self.n_channels, self.dilations, self.kernel_size = n_channels, tuple(dilations), kernel_size
         self.start = weight_normed(nn.Conv1d(n_features, n_channels, 1))

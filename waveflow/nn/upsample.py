@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from waveflow.nn.grouping import group_samples, require_groups
+from waveflow.settings import require_counts
 
 
 class MelUpsample(nn.Module):
@@ -29,10 +30,13 @@ class MelUpsample(nn.Module):
 
     def __init__(self, n_mels: int, hop_length: int, n_group: int, kernel_size: int | None = None) -> None:
         super().__init__()
+        require_counts(n_mels=n_mels, hop_length=hop_length)
         kernel_size = 4 * hop_length if kernel_size is None else kernel_size
+        require_counts(kernel_size=kernel_size)
         if kernel_size < hop_length:
             raise ValueError(
-                f"kernel_size={kernel_size} is shorter than hop_length={hop_length}: samples would go untold"
+                f"the upsampling's kernel_size={kernel_size}, upsample_kernel_size of a model, is shorter than "
+                f"hop_length={hop_length}: samples would go untold"
             )
         require_groups(hop_length, n_group)
         self.hop_length, self.n_group = hop_length, n_group

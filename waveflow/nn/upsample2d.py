@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm as weight_normed
 
 from waveflow.nn.grouping import require_groups
+from waveflow.settings import require_lists_of_counts
 
 SLOPE = 0.4
 
@@ -30,6 +31,7 @@ class MelUpsample2d(nn.Module):
 
     def __init__(self, factors: Sequence[int]) -> None:
         super().__init__()
+        require_lists_of_counts(factors=factors)
         self.factors = tuple(factors)
         self.convs = nn.ModuleList(
             weight_normed(nn.ConvTranspose2d(1, 1, (3, 2 * s), stride=(1, s), padding=(1, s // 2)))
@@ -65,11 +67,12 @@ def check_factors(factors: Sequence[int] | None, hop_length: int, n_group: int) 
     Raises:
         ValueError: Their product is not the hop, or n_group does not divide the hop.
     """
-    factors = two_factors(hop_length) if factors is None else list(factors)
-    if math.prod(factors) != hop_length or min(factors) < 1:
+    factors = two_factors(hop_length) if factors is None else factors
+    require_lists_of_counts(upsample_factors=factors)
+    if math.prod(factors) != hop_length:
         raise ValueError(
             f"upsample_factors={factors} multiply to {math.prod(factors)}, expected hop_length={hop_length}; "
             f"give factors of it, such as {two_factors(hop_length)}"
         )
     require_groups(hop_length, n_group)
-    return factors
+    return list(factors)

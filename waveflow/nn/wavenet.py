@@ -11,6 +11,7 @@ from torch.nn.utils.parametrizations import weight_norm as weight_normed
 from waveflow.nn.context import Context, as_context
 from waveflow.nn.layers import require_odd, zeroed
 from waveflow.nn.modules import ModuleListOf
+from waveflow.settings import require_counts, require_lists_of_counts
 
 
 class WaveNet(nn.Module):
@@ -51,8 +52,12 @@ class WaveNet(nn.Module):
         weight_norm: bool = True,
     ) -> None:
         super().__init__()
+        require_counts(in_channels=in_channels, out_channels=out_channels, n_channels=n_channels, n_layers=n_layers)
+        require_counts(0, context_channels=context_channels)
         require_odd(kernel_size)
-        self.dilations = tuple(dilations) if dilations is not None else tuple(2**i for i in range(n_layers))
+        dilations = [2**i for i in range(n_layers)] if dilations is None else dilations
+        require_lists_of_counts(dilations=dilations)
+        self.dilations = tuple(dilations)
         if len(self.dilations) != n_layers:
             raise ValueError(f"{len(self.dilations)} dilations were given for n_layers={n_layers}")
         self.n_channels, self.kernel_size = n_channels, kernel_size

@@ -13,6 +13,7 @@ from torch.nn.utils.parametrizations import weight_norm as weight_normed
 from waveflow.nn.context import Context, as_context
 from waveflow.nn.layers import require_odd, zeroed
 from waveflow.nn.modules import ModuleListOf, bias_of
+from waveflow.settings import require_counts, require_lists_of_counts
 
 
 class WaveNet2D(nn.Module):
@@ -53,9 +54,13 @@ class WaveNet2D(nn.Module):
         dilations: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
+        require_counts(in_channels=in_channels, out_channels=out_channels, n_channels=n_channels, n_layers=n_layers)
+        require_counts(context_channels=context_channels)
         require_odd(kernel_size)
-        self.height_dilations = tuple(height_dilations or [1] * n_layers)
-        self.dilations = tuple(dilations or (2**i for i in range(n_layers)))
+        height_dilations = [1] * n_layers if height_dilations is None else height_dilations
+        dilations = [2**i for i in range(n_layers)] if dilations is None else dilations
+        require_lists_of_counts(height_dilations=height_dilations, dilations=dilations)
+        self.height_dilations, self.dilations = tuple(height_dilations), tuple(dilations)
         if not len(self.dilations) == len(self.height_dilations) == n_layers:
             raise ValueError(
                 f"{len(self.dilations)} dilations and {len(self.height_dilations)} height_dilations were given "
