@@ -160,3 +160,13 @@ def test_half_precision_networks_follow_a_path_in_single_precision():
     assert (z.dtype, log_det.dtype) == (torch.bfloat16, torch.float32)
     assert (z - expected[0]).abs().max() < 0.1
     assert (log_det - expected[1]).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("adjoint", [False, True])
+def test_data_that_are_not_finite_are_named_as_what_stops_an_adaptive_solver(value, adjoint):
+    flow, x = Continuous(Linear(2), adjoint=adjoint), torch.zeros(2, 2, dtype=torch.float64)
+    x[0, 0] = value
+    for direction in (flow, flow.inverse):
+        with pytest.raises(RuntimeError, match=r"^dopri5 found no step .* are not finite"):
+            direction(x)

@@ -82,6 +82,7 @@ class Continuous(Bijection):
 
         Raises:
             MissingExtra: torchdiffeq is not installed.
+            RuntimeError: No step of an adaptive solver is short enough, as where the data are not finite.
         """
         return self._with_log_det(x, context, 0.0, 1.0)
 
@@ -141,12 +142,18 @@ class Continuous(Bijection):
         options = {"norm": _worst_item} if n_steps is None else {"grid_constructor": functools.partial(_grid, n_steps)}
         config = {"method": method, "rtol": self.rtol, "atol": self.atol, "options": options}
         times = torch.tensor([start, end], dtype=state[0].dtype, device=state[0].device)
+        solve = torchdiffeq.odeint
         if self.adjoint and torch.is_grad_enabled():
             told = [f for f in (context.features,) if f is not None and f.requires_grad]
             config["adjoint_params"] = (*(p for p in self.velocity.parameters() if p.requires_grad), *told)
-            path = torchdiffeq.odeint_adjoint(derivative, state, times, **config)
-        else:
-            path = torchdiffeq.odeint(derivative, state, times, **config)
+            solve = torchdiffeq.odeint_adjoint
+        try:
+            path = solve(derivative, state, times, **config)
+        except AssertionError as error:
+            raise RuntimeError(
+                f"{method} found no step that keeps rtol={self.rtol} and atol={self.atol} ({error}): the data, the "
+                "context or the weights are not finite, or the velocity is too steep; look at them, or raise both"
+            ) from error
         return tuple(values[-1] for values in path)
 
 
