@@ -191,7 +191,7 @@ def test_threads_are_left_as_they_were(model, inverse_of):
 @pytest.mark.parametrize("batch", [1, 2])
 def test_a_thread_that_begins_meanwhile_is_not_left_with_one_of_pytorchs_threads(model, batch, monkeypatch):
     before, found = torch.get_num_threads(), []
-    audio = CompiledInverse._audio
+    audio, done = CompiledInverse._audio, threading.Event()
 
     def watched(*args):
         beginning = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
@@ -202,10 +202,13 @@ def test_a_thread_that_begins_meanwhile_is_not_left_with_one_of_pytorchs_threads
     monkeypatch.setattr(CompiledInverse, "_audio", watched)
     latent, mel = inputs(30, batch)
     torch.set_num_threads(3)
+    # Were the calling thread alone in the process, nobody could begin one.
+    threading.Thread(target=done.wait).start()
     try:
         # One item is computed by the calling thread, two by threads of their own.
         CompiledInverse(model, n_threads=batch)(latent, MelContext(mel))
     finally:
+        done.set()
         torch.set_num_threads(before)
     assert found == [3] * batch
 
