@@ -192,8 +192,11 @@ def test_threads_are_left_as_they_were(model, inverse_of):
 def test_a_thread_that_begins_meanwhile_is_not_left_with_one_of_pytorchs_threads(model, batch, monkeypatch):
     before, found = torch.get_num_threads(), []
     audio, done = CompiledInverse._audio, threading.Event()
+    # In the moment in which another item's thread takes its one, a thread may still be left with it.
+    all_have_theirs = threading.Barrier(batch, timeout=30)
 
     def watched(*args):
+        all_have_theirs.wait()
         beginning = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
         beginning.start()
         beginning.join()
