@@ -78,6 +78,14 @@ def test_clips_that_cannot_be_compared_are_named_and_the_exit_code_is_1(run, fol
     assert "c.wav has no counterpart" in err
 
 
+def test_nothing_is_printed_where_no_clip_could_be_compared(run, folders):
+    for folder in folders:
+        (folder / "a.wav").write_text("no sound")
+    code, out, err = run(folders[0] / "a.wav", folders[1] / "a.wav")
+    assert (code, out) == (1, "")
+    assert "a.wav" in err
+
+
 def test_a_model_is_evaluated_beside_griffin_lim_on_the_same_mels(run, tmp_path):
     Vocoder(small("lapglow")).save(tmp_path / "tiny")
     code, out, _ = run(CLIP, "--model", tmp_path / "tiny", "--griffin-lim", "--device", "cpu", "--json")

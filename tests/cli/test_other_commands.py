@@ -78,6 +78,9 @@ def test_score_prints_a_row_a_file_and_flags_the_odd(run, clips, checkpoint):
     code, out, _ = run("score", clips / "silent.wav", "-m", checkpoint)
     assert code == 0
     assert "bits/sample" in out
+    code, out, err = run("score", clips / "text.wav", "-m", checkpoint)
+    assert (code, out) == (1, "")
+    assert "text.wav" in err
 
 
 def test_info_describes_checkpoints_and_sizes(run, checkpoint):

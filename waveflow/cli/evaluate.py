@@ -106,7 +106,7 @@ def evaluate(
     if json:
         report = {name: evaluation.to_dict() for name, evaluation in evaluations.items()}
         print(json_format.dumps(report, indent=2))
-    else:
+    elif any(evaluation.clips for evaluation in evaluations.values()):
         from rich.console import Console
 
         Console().print(_table(evaluations))

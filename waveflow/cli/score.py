@@ -48,7 +48,7 @@ def score(
     if json:
         rows = [{**asdict(row), "path": str(row.path)} for row in scores]
         print(json_format.dumps({"model": vocoder.name, "files": rows, "failures": failures}, indent=2))
-    else:
+    elif scores:
         _print_table(scores)
     if failures:
         raise typer.Exit(1)
