@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import math
 from numbers import Integral, Real
+from typing import TypeGuard
 
 
 def is_count(value: object, least: int = 1) -> bool:
     """Whether it is a whole number, and at least so much."""
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a finite number."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def require_counts(least: int = 1, /, **given: object) -> None:
@@ -48,11 +54,5 @@ def require_positive(*, zero: bool = False, **given: object) -> None:
         ValueError: One is no finite number, or below that.
     """
     for name, value in given.items():
-        if (
-            not isinstance(value, Real)
-            or isinstance(value, bool)
-            or not math.isfinite(value)
-            or float(value) < 0
-            or (value == 0 and not zero)
-        ):
+        if not is_number(value) or value < 0 or (value == 0 and not zero):
             raise ValueError(f"{name} is {value!r}, expected a finite number {'of at least' if zero else 'above'} 0")

@@ -68,3 +68,8 @@ def heard(response):
     """The samples of a `f32` answer."""
     assert response.status_code == 200, response.text
     return torch.frombuffer(bytearray(response.content), dtype=torch.float32)
+
+
+def complaint(response):
+    """Status and reason of a refusal."""
+    return response.status_code, response.json()["error"]

@@ -6,6 +6,7 @@ from numbers import Real
 from typing import Any
 
 from waveflow.names import unknown_name
+from waveflow.settings import is_number
 
 
 @dataclass
@@ -81,7 +82,7 @@ class MelConfig:
         """
         for name in ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels", "pad_to"):
             value = getattr(self, name)
-            if not _is_number(value) or not float(value).is_integer() or value < 1:
+            if not is_number(value) or not float(value).is_integer() or value < 1:
                 raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1")
             setattr(self, name, int(value))
         for name, choices in _CHOICES.items():
@@ -98,7 +99,7 @@ class MelConfig:
             )
         for name in ("f_min", "f_max", "power", "epsilon", "clip", "ceiling", "pad_value"):
             value, may_miss = getattr(self, name), name in ("f_max", "ceiling", "pad_value")
-            if not _is_number(value) and not (value is None and may_miss):
+            if not is_number(value) and not (value is None and may_miss):
                 raise ValueError(f"{name} is {value!r}, expected a finite number{' or None' if may_miss else ''}")
         nyquist = self.sample_rate / 2
         top = nyquist if self.f_max is None else self.f_max
@@ -121,7 +122,7 @@ class MelConfig:
         if value is None:
             return None
         values = [value] if isinstance(value, (Real, str)) else [*value]
-        if len(values) not in (1, self.n_mels) or not all(map(_is_number, values)):
+        if len(values) not in (1, self.n_mels) or not all(map(is_number, values)):
             raise ValueError(
                 f"{name} has {len(values)} values, expected one or n_mels={self.n_mels}, all of them finite"
             )
@@ -201,10 +202,6 @@ class MelConfig:
         pairs = zip(mean * (size // len(mean)), std * (size // len(std)), strict=True)
         scaled = [(value - m) / s for m, s in pairs]
         return scaled if self.ceiling is None else [min(v, self.ceiling) for v in scaled]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 LOG_SCALE = {"ln": 1.0, "log10": 1 / math.log(10), "db": 20 / math.log(10)}

@@ -234,9 +234,8 @@ class TrainConfig:
                 raise ValueError(f"{name} is not given; add {name}=PATH")
         for name in known_keys():
             value = get(self, name)
-            if any(
-                isinstance(x, float) and not math.isfinite(x) for x in (value if isinstance(value, list) else [value])
-            ):
+            values = value if isinstance(value, list) else [value]
+            if not all(math.isfinite(x) for x in values if isinstance(x, float)):
                 raise ValueError(f"{name} is {value}, expected finite numbers")
         for name, lowest in LOWEST.items():
             value = get(self, name)
