@@ -34,6 +34,8 @@ from waveflow.nn import low_rank
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 FORMAT_VERSION = 1
+# Where a training run leaves its model: at its end, and at the best validation so far.
+_OF_A_RUN = ("model", "best")
 
 _FACTS = {"model": str, "config": dict, "weights_sha256": str, "waveflow_version": str, "metadata": dict}
 _AGAIN = "copy or download the checkpoint again"
@@ -128,6 +130,13 @@ def apart() -> Iterator[None]:
         yield
 
 
+def checkpoint_in(directory: str | os.PathLike[str]) -> Path:
+    """The checkpoint that a directory is; of a training run, its `model/`, and `best/` until there is one."""
+    directory = Path(directory)
+    places = (directory, *(directory / name for name in _OF_A_RUN))
+    return next((place for place in places if (place / CONFIG).is_file()), directory)
+
+
 def read_facts(directory: str | os.PathLike[str]) -> dict[str, Any]:
     """Read and check `config.json` without touching the weights.
 
@@ -141,10 +150,14 @@ def read_facts(directory: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise CheckpointError(
-            f"cannot read {path}: {error.strerror}; expected a directory with {CONFIG} and {WEIGHTS}, "
-            "as vocoder.save(directory) or `waveflow convert` writes"
-        ) from error
+        found = checkpoint_in(directory)
+        remedy = f"the model of this training run is in {found}: name that"
+        if found == Path(directory):
+            remedy = (
+                f"expected a directory with {CONFIG} and {WEIGHTS}, as vocoder.save(directory) or `waveflow convert` "
+                "writes, or a training run that has been validated"
+            )
+        raise CheckpointError(f"cannot read {path}: {error.strerror}; {remedy}") from error
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not JSON ({error}); {_AGAIN}") from error
     if not isinstance(facts, dict) or facts.get("format") != "waveflow":

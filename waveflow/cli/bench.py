@@ -14,7 +14,9 @@ from waveflow.cli.inputs import BACKENDS, DeviceOption, JsonOption, complain
 def bench(
     models: Annotated[
         list[str] | None,
-        typer.Argument(help="Bundled models, checkpoint directories, or names of the registry; the bundled LapGlow."),
+        typer.Argument(
+            help="Bundled models, checkpoint directories, training runs, or names of the registry; the bundled LapGlow."
+        ),
     ] = None,
     backend: Annotated[
         list[str] | None,

@@ -13,7 +13,9 @@ from waveflow.extras import MissingExtra
 def demo(
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", help="Bundled model or checkpoint directory; repeatable. The bundled ones."),
+        typer.Option(
+            "--model", "-m", help="Bundled model, checkpoint directory or training run; repeatable. The bundled ones."
+        ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 is every one.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one from 7860 on.")] = 0,

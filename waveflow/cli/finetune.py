@@ -21,7 +21,7 @@ def finetune(
         list[str] | None, typer.Argument(metavar="NAME=VALUE", help="Settings of training that differ.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Bundled model or checkpoint directory to start from.")
+        str | None, typer.Option("--model", "-m", help="Bundled model, checkpoint directory or run to start from.")
     ] = None,
     recipe: Annotated[
         str | None, typer.Option("--recipe", "-r", help="A recipe instead of the settings for some minutes of speech.")

@@ -12,7 +12,7 @@ from waveflow.cli.inputs import JsonOption
 
 def info(
     model: Annotated[
-        str | None, typer.Argument(help="Bundled model, checkpoint directory, or a name of the registry.")
+        str | None, typer.Argument(help="Bundled model, checkpoint directory, training run, or a name of the registry.")
     ] = None,
     json: JsonOption = False,
 ) -> None:

@@ -23,7 +23,7 @@ BACKENDS = ("auto", "reference", "compile", "triton", "cuda", "onednn")
 
 ModelOption = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="Bundled model or checkpoint directory; the bundled LapGlow."),
+    typer.Option("--model", "-m", help="Bundled model, checkpoint directory or training run; the bundled LapGlow."),
 ]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one.")]
 BackendOption = Annotated[

@@ -26,8 +26,8 @@ def load(
     """Load a vocoder.
 
     Args:
-        name_or_path: A bundled model's name, or a directory with `config.json` and `model.safetensors`; the bundled
-            LapGlow unless given.
+        name_or_path: A bundled model's name; a directory with `config.json` and `model.safetensors`; or the folder of
+            a training run, of which it is `model/`, and `best/` until there is one. The bundled LapGlow unless given.
         device: Where to run; `auto` is a GPU if there is one.
         dtype: Precision of synthesis or its name: float32 unless given, bfloat16, float16 or float64. Likelihoods are
             always computed in float32.
@@ -56,7 +56,7 @@ def bundled_models() -> list[str]:
 
 
 def find_checkpoint(name_or_path: str | os.PathLike[str] | None) -> Path:
-    """The directory of a bundled model or of a checkpoint, or an error that says what to do.
+    """The directory of a bundled model, of a checkpoint or of a run's model, or an error that says what to do.
 
     Args:
         name_or_path: As for `load`.
@@ -67,7 +67,7 @@ def find_checkpoint(name_or_path: str | os.PathLike[str] | None) -> Path:
     name = DEFAULT_MODEL if name_or_path is None else os.fspath(name_or_path)
     path = Path(name)
     if path.is_dir():
-        return path
+        return native.checkpoint_in(path)
     if path.is_file():
         raise ValueError(
             f"{name} is a file, expected a directory with config.json and model.safetensors; "
