@@ -11,9 +11,11 @@ def test_export_prints_size_likeness_and_speed_of_each_file(run, checkpoint, tmp
     assert found["size"] == (tmp_path / "out" / "model.pt2").stat().st_size
     assert found["snr"] >= 60
     assert found["x_real_time"] > 0
+    assert found["min_frames"] == 3
     code, out, err = run("export", tmp_path / "out", "-m", checkpoint, "-f", "torch")
     assert code == 0, err
     assert "dB like the model" in out
+    assert "for 3 frames or more" in " ".join(out.split())
     assert "model.pt2" in out.replace("\n", "")
 
 

@@ -82,6 +82,7 @@ def test_an_export_describes_itself_and_names_no_folder_of_its_maker(exported):
     facts = json.loads((directory / "export.json").read_text())
     assert facts["inputs"] == {"mel": ["batch", 80, "frames"], "noise": ["batch", "samples"], "sigma": []}
     assert MelConfig.from_dict(facts["config"]["mel"]) == MelConfig()
+    assert facts["min_frames"] == files[0].min_frames == 3
     assert facts["files"][0]["snr"] == files[0].snr >= 60
     assert files[0].size == (directory / "model.onnx").stat().st_size
     content = (directory / "model.onnx").read_bytes()
@@ -118,6 +119,9 @@ def test_a_program_from_audio_with_noise_drawn_inside_resynthesises(tmp_path):
     expected = vocoder.model.inverse(0.8 * batch_normal([2**63 + 5], 0, 40 * 256), vocoder.mel(audio))
     seed = torch.tensor([2**63 + 5 - 2**64])
     assert snr(program(audio, seed, torch.tensor(0.8)), expected) > 90
+    told = {"export.json": ""}
+    torch.export.load(tmp_path / "out" / "model.pt2", extra_files=told)
+    assert json.loads(told["export.json"])["min_frames"] == files[0].min_frames == 3
 
 
 @pytest.mark.slow
@@ -130,6 +134,8 @@ def test_a_compiled_package_is_proved_at_other_lengths_than_its_examples(tmp_pat
     mel, noise, sigma = torch.randn(2, 80, 31) - 5, torch.randn(2, 31 * 256), torch.tensor(0.8)
     package = torch._inductor.aoti_load_package(str(tmp_path / "out" / "model.aoti.pt2"))
     assert snr(package(mel, noise, sigma), model.inverse(sigma * noise, mel).detach()) > 90
+    # The package itself checks nothing: what it takes must be told.
+    assert json.loads(package.get_metadata()["waveflow"])["min_frames"] == file.min_frames == 3
 
 
 def test_audio_that_is_not_finite_is_no_proof():

@@ -52,7 +52,7 @@ def export(
     if json:
         print(json_format.dumps([asdict(file) for file in files], indent=2))
         return
-    table = Table(box=None, title=str(output))
+    table = Table(box=None, title=f"{output}, for {files[0].min_frames} frames or more")
     for column in ("file", "MB", "dB like the model", "x real time"):
         table.add_column(column, justify="left" if column == "file" else "right")
     for file in files:

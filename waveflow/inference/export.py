@@ -50,6 +50,7 @@ class Exported:
         size: Bytes.
         snr: Of its audio to the model's, dB, the worst of several batches and lengths.
         x_real_time: Seconds of audio a second, on this machine's CPU with as many threads as torch uses.
+        min_frames: Fewest mel frames, or hops of a recording, that it takes.
     """
 
     format: str
@@ -57,6 +58,7 @@ class Exported:
     size: int
     snr: float
     x_real_time: float
+    min_frames: int
 
 
 @torch.no_grad()
@@ -71,7 +73,9 @@ def export(
     """Write a model for other runtimes, with dynamic batch and length, and prove each file against the model.
 
     The files take `mel` (or `recording`), `noise` (or `seed`) and `sigma`, as `Graph` says, and give `audio`. Beside
-    them lies `export.json`: the model, its mel contract, inputs, and the proof. ONNX files carry the same as metadata.
+    them lies `export.json`: the model, its mel contract, inputs, the fewest frames, and the proof. Each file carries
+    the same but for the proof: ONNX and AOTInductor as metadata `waveflow`, torch.export as the extra file
+    `export.json`.
 
     Args:
         model: The model.
@@ -112,7 +116,7 @@ def export(
             with _quiet():
                 run = writers[name](program, path, facts)
             snr, speed = _proven(name, run, graph, model), _speed(run, graph)
-            exported.append(Exported(name, path.name, path.stat().st_size, snr, speed))
+            exported.append(Exported(name, path.name, path.stat().st_size, snr, speed, min_frames(graph)))
         proof = [asdict(entry) for entry in exported]
         (staging / FACTS).write_text(json.dumps({**facts, "files": proof}, indent=2) + "\n", encoding="utf-8")
     return exported
@@ -180,7 +184,8 @@ def _write_torch(program: torch.export.ExportedProgram, path: Path, facts: dict[
 
 
 def _write_aoti(program: torch.export.ExportedProgram, path: Path, facts: dict[str, Any]) -> Run:
-    torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+    told = {"aot_inductor.metadata": {"waveflow": json.dumps(facts)}}
+    torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=told)
     return torch._inductor.aoti_load_package(str(path))
 
 
