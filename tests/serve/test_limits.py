@@ -1,3 +1,4 @@
+import gzip
 import io
 
 import numpy as np
@@ -17,6 +18,7 @@ from .conftest import complaint, npy, wav
     [
         (b"", "the body is empty"),
         (b"hello there", "neither a mel nor a recording"),
+        (gzip.compress(b"hello there"), "packed by gzip"),
         (b"{", "the JSON is damaged"),
         (b'{"audio": []}', "holds no mel"),
         (b'{"mel": [[1, 2], [3]]}', "differ in length"),
@@ -45,6 +47,23 @@ def test_bad_bodies_are_refused_with_the_reason(client, body, reason):
     status, found = complaint(client.post("/v1/vocode", content=body))
     assert status == 400
     assert reason in found
+
+
+def test_forms_and_packed_bodies_are_refused_with_what_is_taken(client, mel):
+    form = client.post("/v1/vocode", files={"file": ("mel.npy", npy(mel))})
+    packed = client.post("/v1/vocode", content=gzip.compress(npy(mel)), headers={"Content-Encoding": "gzip"})
+    for answer, what in ((form, "a form (multipart/form-data); send the file alone"), (packed, "packed by gzip")):
+        status, reason = complaint(answer)
+        assert status == 415
+        assert what in reason
+        assert "expected a mel (.npy, .safetensors or JSON) or a recording" in reason
+    plain = client.post("/v1/vocode", content=npy(mel), headers={"Content-Encoding": "identity"})
+    assert plain.status_code == 200
+
+
+def test_curls_own_content_type_is_taken(client, mel):
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert client.post("/v1/vocode", content=npy(mel), headers=headers).status_code == 200
 
 
 def test_a_mel_of_another_convention_is_named(client, mel):

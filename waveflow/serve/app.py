@@ -47,6 +47,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     401: {"description": "The token is missing or wrong."},
     408: {"description": "The body did not arrive in time."},
     413: {"description": "The body, or the audio, is too long."},
+    415: {"description": "The body is a form, or packed as by gzip; `error` says what is taken."},
     422: {"description": "A setting is unknown or out of range."},
     429: {"description": "The server is full; `Retry-After` says when to come again."},
     503: {"description": "The server is about to stop."},

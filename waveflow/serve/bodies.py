@@ -18,7 +18,7 @@ from waveflow.audio.mel_doctor import check_and_diagnose
 MAX_CHANNELS = 8
 SAMPLE_RATES = (4000, 192000)
 _RECORDINGS = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"FORM", b".snd", b"ID3", b"caff")
-_EXPECTED = "expected a mel (.npy, .safetensors or JSON) or a recording (wav, flac, ogg, mp3)"
+EXPECTED = "expected a mel (.npy, .safetensors or JSON) or a recording (wav, flac, ogg, mp3)"
 
 
 class TooLarge(ValueError):
@@ -42,7 +42,9 @@ def read_body(body: bytes, config: MelConfig, max_seconds: float) -> Tensor:
         ValueError: Anything else that is wrong with it.
     """
     if not body:
-        raise ValueError(f"the body is empty, {_EXPECTED}")
+        raise ValueError(f"the body is empty, {EXPECTED}")
+    if body.startswith(b"\x1f\x8b"):
+        raise ValueError(f"the body is packed by gzip; send it as it is: {EXPECTED}")
     if body.startswith(_RECORDINGS) or (body[0] == 0xFF and body[1:2] >= b"\xe0"):
         return _recording(body, config.sample_rate, max_seconds)
     if body.startswith(b"\x93NUMPY"):
@@ -52,7 +54,7 @@ def read_body(body: bytes, config: MelConfig, max_seconds: float) -> Tensor:
     elif body[8:9] == b"{":
         mel = _safetensors(body)
     else:
-        raise ValueError(f"the body is neither a mel nor a recording: {_EXPECTED}")
+        raise ValueError(f"the body is neither a mel nor a recording: {EXPECTED}")
     mel = mel[0] if mel.dim() == 3 and mel.shape[0] == 1 else mel
     if mel.dim() != 2:
         raise ValueError(f"mel has shape {tuple(mel.shape)}, expected (n_mels, F); send items one by one")

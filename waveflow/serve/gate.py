@@ -110,7 +110,7 @@ def refuse(status: int, reason: str) -> JSONResponse:
         headers["WWW-Authenticate"] = "Bearer"
     if status in (429, 503):
         headers["Retry-After"] = str(RETRY_SECONDS)
-    if status in (401, 408, 413, 429, 503):
+    if status in (401, 408, 413, 415, 429, 503):
         # What is left of the body is not waited for.
         headers["Connection"] = "close"
     return JSONResponse({"error": reason}, status, headers)

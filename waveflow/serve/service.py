@@ -18,7 +18,7 @@ from waveflow.audio.mel_check import check_mel
 from waveflow.inference import Stream, Vocoder
 from waveflow.serve import sound
 from waveflow.serve.batching import Utterance, Worker
-from waveflow.serve.bodies import TooLarge, read_body
+from waveflow.serve.bodies import EXPECTED, TooLarge, read_body
 from waveflow.serve.config import ServeConfig
 from waveflow.serve.gate import Gate
 from waveflow.serve.metrics import Metrics
@@ -88,8 +88,12 @@ class Service:
         """The body of a request.
 
         Raises:
-            Refused: Too large, too slow, or the client went away.
+            Refused: Wrapped or packed, too large, too slow, or the client went away.
         """
+        if (kind := request.headers.get("content-type", "")).lower().startswith("multipart/"):
+            raise Refused(415, f"the body is a form ({kind.partition(';')[0]}); send the file alone: {EXPECTED}")
+        if (coding := request.headers.get("content-encoding", "identity")).lower() != "identity":
+            raise Refused(415, f"the body is packed by {coding}; send it as it is: {EXPECTED}")
         limit = self.config.max_body_bytes
         told = request.headers.get("content-length", "0")
         if told.isdecimal() and int(told) > limit:
