@@ -41,6 +41,11 @@ def test_the_report_names_what_was_found_and_proved(tmp_path, run):
     load(tmp_path / "native")
 
 
+def test_the_destination_may_be_an_option_and_the_mel_a_preset(tmp_path, run):
+    assert run("source.pt", "-o", "native", "--preset", "nvidia")[0] == 0
+    load(tmp_path / "native")
+
+
 def test_json_is_for_scripts(tmp_path, run):
     code, out, _ = run("source.pt", "native", "--swap-halves", "--half", "--sigma", "0.8", "--json")
     report = json.loads(out)

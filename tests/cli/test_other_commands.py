@@ -24,6 +24,28 @@ def test_help_lists_the_commands_and_each_has_an_example(run):
         assert "Example" in out, name
 
 
+@pytest.mark.parametrize("command", ["vocode", "tts", "mel", "preprocess", "train", "finetune", "convert", "export"])
+def test_where_a_command_writes_is_named_alike_in_all(command):
+    parameters = LazyCommands().get_command(None, command).params
+    names = next(parameter.opts for parameter in parameters if parameter.name == "output")
+    assert names == ["--output", "-o", "--out"]
+
+
+@pytest.mark.parametrize("command", ["mel", "convert"])
+def test_a_convention_of_mels_is_named_alike_in_all(command):
+    parameters = LazyCommands().get_command(None, command).params
+    assert any({*parameter.opts} == {"--mel", "--preset"} for parameter in parameters)
+
+
+def test_export_takes_one_place_to_write(run, checkpoint, tmp_path):
+    code, _, err = run("export", "-m", checkpoint)
+    assert code == 2
+    assert "no place to write was given; name a directory, as DIRECTORY or with -o" in err
+    code, _, err = run("export", tmp_path / "a", "-m", checkpoint, "--out", tmp_path / "b")
+    assert code == 2
+    assert f"both {tmp_path / 'a'} and -o {tmp_path / 'b'} name the place to write" in err
+
+
 @pytest.mark.parametrize("command", ["vocode", "serve", "bench"])
 def test_help_names_every_backend(run, command):
     assert inputs.BACKENDS == backends.BACKENDS

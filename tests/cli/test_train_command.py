@@ -43,6 +43,15 @@ def test_show_prints_all_settings_and_does_nothing(run, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_the_folder_of_a_run_may_be_an_option_and_is_taken_as_it_is(run):
+    code, stdout, stderr = run("train", "--show", "data.manifest=a", "-o", "runs/a=b,c")
+    assert code == 0, stderr
+    assert "out: runs/a=b,c" in stdout
+    code, _, stderr = run("train", "--show", "data.manifest=a", "train.out=b", "--out", "c")
+    assert code == 2
+    assert "both --output c and train.out were given" in stderr
+
+
 def test_a_wrong_setting_is_a_mistake_of_usage(run):
     code, _, stderr = run("train", "data.manifest=a", "train.out=b", "train.stepz=3")
     assert code == 2

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from waveflow.cli.inputs import JsonOption, complain
+from waveflow.cli.inputs import OUTPUT, JsonOption, complain, one_of
 
 if TYPE_CHECKING:
     from waveflow.checkpoints import Conversion
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def convert(
     source: Annotated[Path, typer.Argument(help="A .pt, .safetensors, .nemo or .pdparams file.")],
-    destination: Annotated[Path, typer.Argument(help="Directory to write.")],
+    destination: Annotated[Path | None, typer.Argument(help="Directory to write.", show_default=False)] = None,
+    output: Annotated[Path | None, typer.Option(*OUTPUT, help="The same, as an option.")] = None,
     swap_halves: Annotated[
         bool, typer.Option("--swap-halves", help="The file is waveglow_old.pt, of the earliest release.")
     ] = False,
@@ -24,7 +25,9 @@ def convert(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A field of the config that no weight tells; repeatable."),
     ] = None,
-    mel: Annotated[str | None, typer.Option(help="Mel preset; the project's own unless given.")] = None,
+    mel: Annotated[
+        str | None, typer.Option("--mel", "--preset", help="Mel preset; the project's own unless given.")
+    ] = None,
     sample_rate: Annotated[int | None, typer.Option(help="Hz, where not that of the preset.")] = None,
     hop_length: Annotated[int | None, typer.Option(help="Samples, where not that of the preset.")] = None,
     sigma: Annotated[float | None, typer.Option(help="Default standard deviation of the latent.")] = None,
@@ -44,12 +47,12 @@ def convert(
 
     from waveflow import checkpoints
 
-    options = _options(set_ or [])
+    options, target = _options(set_ or []), one_of(destination, output, "DESTINATION")
     try:
         with Console(stderr=True).status(f"reading and proving {source}"):
             report = checkpoints.convert(
                 source,
-                destination,
+                target,
                 swap_halves=swap_halves,
                 options=options,
                 mel=mel,

@@ -9,11 +9,12 @@ from typing import Annotated
 
 import typer
 
-from waveflow.cli.inputs import JsonOption, ModelOption, complain
+from waveflow.cli.inputs import OUTPUT, JsonOption, ModelOption, complain, one_of
 
 
 def export(
-    output: Annotated[Path, typer.Argument(help="Directory to write.")],
+    directory: Annotated[Path | None, typer.Argument(help="Directory to write.", show_default=False)] = None,
+    output: Annotated[Path | None, typer.Option(*OUTPUT, help="The same, as an option.")] = None,
     model: ModelOption = None,
     formats: Annotated[
         list[str] | None, typer.Option("--format", "-f", help="onnx, torch or aoti; repeatable. onnx unless given.")
@@ -40,11 +41,12 @@ def export(
     from waveflow.inference.export import export as export_model
     from waveflow.inference.loading import find_checkpoint
 
+    target = one_of(directory, output, "DIRECTORY")
     flow = load(find_checkpoint(model))
     try:
         with Console(stderr=True).status("exporting and proving"):
             files = export_model(
-                flow, output, formats=formats or ["onnx"], from_audio=from_audio, draw_noise=draw_noise
+                flow, target, formats=formats or ["onnx"], from_audio=from_audio, draw_noise=draw_noise
             )
     except CheckpointError as error:
         complain(str(error))
@@ -52,7 +54,7 @@ def export(
     if json:
         print(json_format.dumps([asdict(file) for file in files], indent=2))
         return
-    table = Table(box=None, title=f"{output}, for {files[0].min_frames} frames or more")
+    table = Table(box=None, title=f"{target}, for {files[0].min_frames} frames or more")
     for column in ("file", "MB", "dB like the model", "x real time"):
         table.add_column(column, justify="left" if column == "file" else "right")
     for file in files:

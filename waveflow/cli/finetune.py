@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from waveflow.cli.inputs import JsonOption, complain
+from waveflow.cli.inputs import OUTPUT, JsonOption, complain
 from waveflow.cli.train import run_training
 
 
@@ -16,7 +16,7 @@ def finetune(
     speaker: Annotated[
         Path, typer.Option("--speaker", "-s", help="Folder of recordings, or a corpus of `waveflow preprocess`.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run; the model will be in its model/.")],
+    output: Annotated[Path, typer.Option(*OUTPUT, help="Folder of the run; the model will be in its model/.")],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="NAME=VALUE", help="Settings of training that differ.")
     ] = None,

@@ -21,6 +21,9 @@ SOUND_FILES = (".wav", ".flac")
 # `waveflow.inference.backends.BACKENDS`, which would import PyTorch before any help is printed.
 BACKENDS = ("auto", "reference", "compile", "triton", "cuda", "onednn")
 
+# Where a command writes is named the same way in each of them.
+OUTPUT = ("--output", "-o", "--out")
+
 ModelOption = Annotated[
     str | None,
     typer.Option("--model", "-m", help="Bundled model, checkpoint directory or training run; the bundled LapGlow."),
@@ -108,6 +111,21 @@ def check_output(output: Path, *, folder: bool) -> None:
         raise ValueError(f"--output is {output}, expected a .wav or .flac file, a folder, or - for stdout")
     if output.exists() and not output.is_dir():
         raise ValueError(f"--output {output} is a file, expected a .wav or .flac file, a folder, or - for stdout")
+
+
+def one_of(argument: Path | None, option: Path | None, name: str) -> Path:
+    """The place to write that was named, as an argument or with an option.
+
+    Raises:
+        ValueError: None was named, or both.
+    """
+    if argument is None:
+        if option is None:
+            raise ValueError(f"no place to write was given; name a directory, as {name} or with -o")
+        return option
+    if option is not None:
+        raise ValueError(f"both {argument} and -o {option} name the place to write; give one")
+    return argument
 
 
 def reason_of(error: Exception) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from waveflow.audio.suffixes import AUDIO_SUFFIXES, MEL_SUFFIXES
-from waveflow.cli.inputs import Input, JsonOption, complain, find_inputs, reason_of, tracked
+from waveflow.cli.inputs import OUTPUT, Input, JsonOption, complain, find_inputs, reason_of, tracked
 
 if TYPE_CHECKING:
     from waveflow.audio.mel import MelConfig
@@ -18,11 +18,10 @@ if TYPE_CHECKING:
 
 def mel(
     inputs: Annotated[list[str], typer.Argument(help="Recordings, folders or globs.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="A mel file for one input, else a folder.")] = Path(
-        "mels"
-    ),
+    output: Annotated[Path, typer.Option(*OUTPUT, help="A mel file for one input, else a folder.")] = Path("mels"),
     preset: Annotated[
-        str | None, typer.Option(help="nvidia, hifigan, vocos, parallelwavegan, flowavenet, nemo, ...")
+        str | None,
+        typer.Option("--preset", "--mel", help="nvidia, hifigan, vocos, parallelwavegan, flowavenet, nemo, ..."),
     ] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Take the mel contract of this model.")] = None,
     suffix: Annotated[str, typer.Option(help=f"{', '.join(MEL_SUFFIXES)}; for a folder.")] = ".npy",

@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from waveflow.cli.inputs import JsonOption, complain, reason_of
+from waveflow.cli.inputs import OUTPUT, JsonOption, complain, reason_of
 
 
 def preprocess(
     sources: Annotated[list[Path], typer.Argument(help="Folders of recordings, or LJSpeech's metadata.csv.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the corpus.")],
+    output: Annotated[Path, typer.Option(*OUTPUT, help="Folder of the corpus.")],
     sample_rate: Annotated[int, typer.Option(help="Hz, of all audio written.")] = 22050,
     min_seconds: Annotated[float, typer.Option(help="Shorter recordings are set aside.")] = 0.5,
     max_seconds: Annotated[float | None, typer.Option(help="Longer recordings are set aside.")] = None,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json as json_format
 import math
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from waveflow.cli.inputs import JsonOption, complain, reason_of
+from waveflow.cli.inputs import OUTPUT, JsonOption, complain, reason_of
 
 if TYPE_CHECKING:
     from waveflow.training import TrainConfig
@@ -23,6 +24,7 @@ def train(
         str | None,
         typer.Option("--recipe", "-r", help="A YAML file, a folder with config.yaml, or a name in ./recipes."),
     ] = None,
+    output: Annotated[Path | None, typer.Option(*OUTPUT, help="Folder of the run, as `train.out` says too.")] = None,
     show: Annotated[bool, typer.Option("--show", help="Print all settings as YAML, and do nothing.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -34,7 +36,15 @@ def train(
     """
     from waveflow.training.recipe import compose
 
-    config = compose(recipe, overrides or ())
+    settings = list(overrides or ())
+    if output is not None:
+        if any(text.lstrip("+").startswith("train.out=") for text in settings):
+            raise ValueError(f"both --output {output} and train.out were given; give one")
+        settings.append("train.out=later")
+    config = compose(recipe, settings)
+    if output is not None:
+        # Past Hydra, whose grammar gives a meaning to characters that a path may have.
+        config.train.out = str(output)
     if show:
         from omegaconf import OmegaConf
 

@@ -10,14 +10,21 @@ from typing import Annotated
 
 import typer
 
-from waveflow.cli.inputs import STDIN, DeviceOption, JsonOption, ModelOption, check_output, complain, load_vocoder
+from waveflow.cli.inputs import (
+    OUTPUT,
+    STDIN,
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    check_output,
+    complain,
+    load_vocoder,
+)
 
 
 def tts(
     text: Annotated[str, typer.Argument(help="What to say, in English; - reads it from stdin.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="A .wav or .flac file; - is stdout.")] = Path(
-        "speech.wav"
-    ),
+    output: Annotated[Path, typer.Option(*OUTPUT, help="A .wav or .flac file; - is stdout.")] = Path("speech.wav"),
     model: ModelOption = None,
     sigma: Annotated[float | None, typer.Option(help="Standard deviation of the latent; the model's own.")] = None,
     seed: Annotated[int, typer.Option(help="Of the noise, and of the acoustic model's dropout.")] = 0,

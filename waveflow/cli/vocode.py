@@ -12,6 +12,7 @@ import typer
 
 from waveflow.audio.suffixes import AUDIO_SUFFIXES, MEL_SUFFIXES, VOCODED
 from waveflow.cli.inputs import (
+    OUTPUT,
     SOUND_FILES,
     STDIN,
     BackendOption,
@@ -41,7 +42,7 @@ def vocode(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="A .wav or .flac file for one input, else a folder; - is stdout."),
+        typer.Option(*OUTPUT, help="A .wav or .flac file for one input, else a folder; - is stdout."),
     ] = None,
     model: ModelOption = None,
     sigma: Annotated[
