@@ -8,10 +8,13 @@ from conftest import DATA
 pytest.importorskip("gradio", reason="needs the extra: pip install 'waveflow[demo]'")
 pytest.importorskip("matplotlib", reason="needs the extra: pip install 'waveflow[demo]'")
 
+from gradio import Error
 from gradio.data_classes import FileData
 
+from waveflow.audio.mel import MelConfig
+from waveflow.audio.mel_files import write_mel
 from waveflow.demo.page import build, launch
-from waveflow.demo.resynthesis import keeper, prepare
+from waveflow.demo.resynthesis import keeper, prepare, prepare_mel, resynthesise
 from waveflow.inference import load
 
 from .browser import opened
@@ -42,6 +45,22 @@ def test_a_clip_is_resynthesised_in_a_browser_and_nobody_outside_is_asked(url, t
         assert outside == []
 
 
+def test_the_page_takes_a_mel_or_a_recording_and_asks_for_one_of_them(tmp_path):
+    vocoder = load("lapglow", device="cpu", backend="reference")
+    np.save(tmp_path / "mel.npy", vocoder.mel(prepare(str(CLIP), 22050))[:, :60].numpy())
+    page = build(["lapglow"], lambda name: vocoder)
+    field = next(block for block in page.blocks.values() if block.elem_id == "mel")
+    mel = field.preprocess(FileData(path=str(tmp_path / "mel.npy")))
+    (press,) = page.fns.values()
+    (rate, audio), summary, _, _, likelihood = press.fn(None, mel, "lapglow", 0.8, 0, 0, 0)
+    assert (rate, len(audio), likelihood) == (22050, 60 * 256, None)
+    assert "x real time" in summary
+    with pytest.raises(Error, match="Record or upload some speech, or upload a mel first"):
+        press.fn(None, None, "lapglow", 0.8, 0, 0, 0)
+    with pytest.raises(Error, match="both given; remove one"):
+        press.fn(str(CLIP), mel, "lapglow", 0.8, 0, 0, 0)
+
+
 def test_the_page_forbids_browsers_to_load_anything_from_elsewhere(url):
     import urllib.request
 
@@ -69,6 +88,34 @@ def test_a_file_without_sound_is_refused_by_its_name_alone(tmp_path):
     path.write_bytes(b"RIFF1234WAVEgarbage" * 50)
     with pytest.raises(ValueError, match=r"^speech\.wav is no sound file"):
         prepare(str(path), 22050)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".pt", ".safetensors"])
+def test_a_mel_file_is_spoken_as_the_vocoder_speaks_it(tmp_path, suffix):
+    vocoder = load("lapglow", device="cpu", backend="reference")
+    mel = vocoder.mel(prepare(str(CLIP), 22050))[:, :60]
+    write_mel(tmp_path / f"mel{suffix}", mel)
+    given = prepare_mel(str(tmp_path / f"mel{suffix}"), vocoder.config.mel)
+    found = resynthesise(vocoder, given, sigma=0.8, denoise=0.0, project=0, seed=3)
+    assert np.array_equal(found.audio, vocoder(mel, sigma=0.8, seed=3).clamp(-1, 1).numpy())
+    assert found.likelihood is None
+    assert "Likelihood" not in found.summary
+
+
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [((79, 50), "79 bands"), ((80, 3), "expected 0.1 to 20"), ((80, 2000), "expected 0.1 to 20"), ((2, 80, 9), "one")],
+)
+def test_mels_that_cannot_be_spoken_are_refused(tmp_path, shape, reason):
+    np.save(tmp_path / "mel.npy", np.full(shape, -5, "f4"))
+    with pytest.raises(ValueError, match=reason):
+        prepare_mel(str(tmp_path / "mel.npy"), MelConfig())
+
+
+def test_a_file_without_a_mel_is_refused_by_its_name_alone(tmp_path):
+    (tmp_path / "mel.npy").write_bytes(b"garbage")
+    with pytest.raises(ValueError, match=r"^mel\.npy cannot be read as a mel"):
+        prepare_mel(str(tmp_path / "mel.npy"), MelConfig())
 
 
 @pytest.mark.parametrize("name", ["clip.flac", "clip.ogg"])

@@ -22,9 +22,9 @@ def demo(
     device: DeviceOption = "auto",
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
 ) -> None:
-    """Open a page to hear models resynthesise recordings, and to see where they find them likely.
+    """Open a page to hear models resynthesise recordings or speak mels, and to see where they find speech likely.
 
-    Recordings stay on this machine, and the page loads nothing from elsewhere.
+    What is uploaded stays on this machine, and the page loads nothing from elsewhere.
 
     Example: `waveflow demo --model my_voice/ --model lapglow`
     """

@@ -12,9 +12,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import gradio as gr
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from torch import Tensor
 
 from waveflow.audio.quantizing import quantize
-from waveflow.demo.resynthesis import MAX_SECONDS, keeper, prepare, resynthesise
+from waveflow.audio.suffixes import MEL_SUFFIXES
+from waveflow.demo.resynthesis import MAX_SECONDS, keeper, prepare, prepare_mel, resynthesise
 from waveflow.inference import Vocoder
 
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
@@ -33,7 +35,7 @@ h1 { font-weight: 600; letter-spacing: -0.01em; margin-bottom: 0; }
 INTRODUCTION = """# waveflow
 
 Record or upload some speech. Its mel spectrogram is all that the model is told: the voice you hear is made anew from it
-and from noise."""
+and from noise. Or upload a mel, as an acoustic model left it."""
 LEGEND = """Under the waveform, the log-likelihood of each mel frame of the recording: its share of the exact
 log-likelihood, prior and log-determinant, divided by its samples. Frames add up to the whole. Low is a surprise to the
 model: clicks, clipping, music, noise; silence is easy, and high."""
@@ -49,15 +51,19 @@ def build(models: Sequence[str], load: Callable[[str], Vocoder]) -> gr.Blocks:
     vocoder_of = keeper(models, load)
 
     def run(
-        recording: str | None, name: str, sigma: float, denoise: float, project: float, seed: float | None
+        recording: str | None,
+        mel: str | None,
+        name: str,
+        sigma: float,
+        denoise: float,
+        project: float,
+        seed: float | None,
     ) -> tuple:
-        if recording is None:
-            raise gr.Error("Record or upload some speech first.", print_exception=False)
         try:
             vocoder = vocoder_of(name)
-            audio = prepare(recording, vocoder.sample_rate)
+            given = _prepared(recording, mel, vocoder)
             found = resynthesise(
-                vocoder, audio, sigma=sigma, denoise=denoise, project=int(project), seed=int(seed or 0)
+                vocoder, given, sigma=sigma, denoise=denoise, project=int(project), seed=int(seed or 0)
             )
         except ValueError as error:
             raise gr.Error(f"{error}", print_exception=False) from error
@@ -75,6 +81,9 @@ def build(models: Sequence[str], load: Callable[[str], Vocoder]) -> gr.Blocks:
                     buttons=[],
                     elem_id="recording",
                 )
+                mel = gr.File(
+                    file_types=list(MEL_SUFFIXES), type="filepath", label="Or a mel instead", height=120, elem_id="mel"
+                )
                 name = gr.Dropdown(list(models), value=models[0], label="Model")
                 sigma = gr.Slider(0, 1.2, vocoder_of(models[0]).config.sigma, step=0.05, label="Sigma of the noise")
                 project = gr.Slider(0, 16, 2, step=1, label="Rounds of projection onto the mel")
@@ -88,9 +97,25 @@ def build(models: Sequence[str], load: Callable[[str], Vocoder]) -> gr.Blocks:
         with gr.Row():
             own, made = _picture("recording-mel"), _picture("resynthesis-mel")
         gr.Markdown(LEGEND)
-        given = [recording, name, sigma, denoise, project, seed]
+        given = [recording, mel, name, sigma, denoise, project, seed]
         start.click(run, given, [heard, summary, own, made, likelihood], concurrency_limit=1, api_visibility="private")
     return page
+
+
+def _prepared(recording: str | None, mel: str | None, vocoder: Vocoder) -> Tensor:
+    """The one thing given: a recording `(T,)`, or a mel `(n_mels, F)`.
+
+    Raises:
+        ValueError: Nothing was given, or both, or it is refused.
+    """
+    if recording is None and mel is None:
+        raise ValueError("Record or upload some speech, or upload a mel first.")
+    if recording is not None and mel is not None:
+        raise ValueError("A recording and a mel were both given; remove one.")
+    if mel is not None:
+        return prepare_mel(mel, vocoder.config.mel)
+    assert recording is not None
+    return prepare(recording, vocoder.sample_rate)
 
 
 def _picture(name: str) -> gr.Image:
