@@ -151,6 +151,10 @@ def test_numbers_of_eight_bits_are_refused(tmp_path):
 
 OTHERS = {
     "HiFi-GAN": ({"generator": {"conv_pre.bias": 0, "resblocks.0.convs1.0.bias": 0}}, "is the generator of a HiFi-GAN"),
+    "Parallel WaveGAN": (
+        {"model": {"generator": {"conv_layers.0.conv1x1_aux.weight_g": 0}, "discriminator": {"conv_layers.0.bias": 0}}},
+        "is the generator of a Parallel WaveGAN",
+    ),
     "Tacotron 2": ({"state_dict": {"module.decoder.attention_rnn.bias_ih": 0}}, "is a Tacotron 2, which makes mels"),
     "Vocos": ({"backbone.convnext.0.gamma": 0, "head.out.bias": 0}, "is a Vocos"),
     "own": ({"flow.steps.1.steps.0.steps.0.weight": 0}, "waveflow's own form, which needs no conversion"),

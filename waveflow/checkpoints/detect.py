@@ -26,6 +26,7 @@ _KNOWN: tuple[tuple[Callable[[dict[str, Tensor]], bool], Callable[..., Found]], 
 # What is taken for a flow now and then, by a key that it has.
 _OTHERS = {
     "the generator of a HiFi-GAN or BigVGAN": r"\bresblocks\.0\.",
+    "the generator of a Parallel WaveGAN": r"\bconv_layers\.0\.conv1x1_aux\.",
     "a Vocos": r"\bbackbone\.convnext\.",
     "a Tacotron 2, which makes mels": r"\bdecoder\.attention_rnn\.",
     "a model of waveflow's own form, which needs no conversion": r"^flow\.steps\.",

@@ -91,9 +91,9 @@ def _read(stream: BinaryIO, name: str, sha256: str) -> Foreign:
 
 def _read_torch(stream: BinaryIO, name: str, sha256: str) -> Foreign:
     root, container = read_torch_file(stream, name)
-    model, facts = root, {}
+    # Parallel WaveGAN's keeps a generator and a discriminator under `model`.
+    model, facts = _within(_within(root)), {}
     if isinstance(root, dict):
-        model = next((root[key] for key in _MODELS if isinstance(root.get(key), (Record, dict))), root)
         facts = {key: root[key] for key in _FACTS if type(root.get(key)) in (int, float)}
     if isinstance(model, Record):
         stored, contents = _flatten(model, name), f"pickled {model.name} object"
@@ -111,6 +111,13 @@ def _read_torch(stream: BinaryIO, name: str, sha256: str) -> Foreign:
         )
     tensors = {key: value.tensor() for key, value in stored.items()}
     return Foreign(f"{container} of a {contents}", tensors, sha256, facts)
+
+
+def _within(value: Any) -> Any:
+    """The model in a checkpoint of several things, or what was given."""
+    if not isinstance(value, dict):
+        return value
+    return next((value[key] for key in _MODELS if isinstance(value.get(key), (Record, dict))), value)
 
 
 def _flatten(module: Record, name: str) -> dict[str, Any]:
