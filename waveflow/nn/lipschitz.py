@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from waveflow.nn.context import Context, as_context
-from waveflow.nn.mlp import required, softplus_from_one
+from waveflow.nn.context import Context, as_context, required
+from waveflow.nn.mlp import softplus_from_one
 from waveflow.settings import require_counts, require_positive
 
 

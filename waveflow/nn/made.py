@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from waveflow.nn.context import Context, as_context
+from waveflow.nn.context import Context, as_context, required
 from waveflow.nn.layers import zeroed
-from waveflow.nn.mlp import required
 from waveflow.nn.modules import ModuleListOf
 from waveflow.settings import require_counts
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from waveflow.nn.context import Context, as_context
+from waveflow.nn.context import Context, as_context, required
 from waveflow.nn.layers import zeroed
 from waveflow.settings import require_counts
 
@@ -102,18 +102,6 @@ class ContextParameter(nn.Module):
             return self.value[None]
         features = required(as_context(context).features, self.told.start.in_features)
         return self.value + self.told(features).view(-1, *self.value.shape)
-
-
-def required(features: Tensor | None, n_channels: int) -> Tensor:
-    """The context's features `(B, n_channels)`, or an error that says what is missing.
-
-    Raises:
-        ValueError: There are none, or they have another number of channels.
-    """
-    if features is None or features.shape[-1] != n_channels:
-        given = "none" if features is None else f"features of shape {tuple(features.shape)}"
-        raise ValueError(f"context is {given}, expected features of shape (B, {n_channels}); pass them as the context")
-    return features
 
 
 SHIFT = math.log(math.e - 1)

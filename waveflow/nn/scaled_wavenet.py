@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm as weight_normed
 
-from waveflow.nn.context import Context, as_context
+from waveflow.nn.context import Context, as_context, required
 from waveflow.nn.layers import require_odd, zeroed
 from waveflow.nn.modules import ModuleListOf
 from waveflow.settings import require_counts
@@ -79,7 +79,7 @@ class ScaledWaveNet(nn.Module):
         alone.
         """
         features, mask = as_context(context)
-        told = self.context(features).chunk(self.n_layers, dim=1)
+        told = self.context(required(features, self.context.in_channels, "L")).chunk(self.n_layers, dim=1)
         mask = None if mask is None else mask.to(x.dtype)
         h, skip = torch.relu(self.start(x if mask is None else x * mask)), None
         for dilated, res_skip, condition in zip(self.dilated, self.res_skip, told):
@@ -106,6 +106,7 @@ class ContextHalves(nn.Module):
     def __init__(self, conditioner: ScaledWaveNet, *halves: int) -> None:
         super().__init__()
         self.conditioner, self.halves = conditioner, halves
+        self.channels = 2 * conditioner.context.in_channels // len(halves)
 
     @property
     def receptive_field(self) -> int:
@@ -115,7 +116,7 @@ class ContextHalves(nn.Module):
     def forward(self, x: Tensor, context: Tensor | Context | None = None) -> Tensor:
         """Map `(B, in_channels, L)` to `(B, out_channels, L)`; the context's features are `(B, C, L)`, C even."""
         features, mask = as_context(context)
-        assert features is not None
+        features = required(features, self.channels, "L")
         parts = features.chunk(2, dim=1)
         told = torch.cat([parts[half] for half in self.halves], dim=1)
         return self.conditioner(x, Context(told, mask))

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm as weight_normed
 
-from waveflow.nn.context import Context, as_context
+from waveflow.nn.context import Context, as_context, required
 from waveflow.nn.layers import require_odd, zeroed
 from waveflow.nn.modules import ModuleListOf, bias_of
 from waveflow.settings import require_counts
@@ -190,7 +190,7 @@ class SeparableWaveNet(nn.Module):
         state is zero in the padding, as beyond the end of an item alone.
         """
         features, mask = as_context(context)
-        told = self.context(features).chunk(self.n_layers, dim=1)
+        told = self.context(required(features, self.context.in_channels, "L")).chunk(self.n_layers, dim=1)
         mask = None if mask is None else mask.to(x.dtype)
         h = self.start(x)
         for separable, residual, condition in zip(self.separable, self.residual, told):

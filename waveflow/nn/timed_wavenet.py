@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm as weight_normed
 
-from waveflow.nn.context import Context, as_context
+from waveflow.nn.context import Context, as_context, required
 from waveflow.nn.layers import require_odd, zeroed
 from waveflow.nn.modules import ModuleListOf
 from waveflow.settings import require_counts, require_lists_of_counts
@@ -77,7 +77,7 @@ class TimedWaveNet(nn.Module):
         """
         features, mask = as_context(context)
         times = self.time(t.to(x.dtype).reshape(-1, 1))[..., None]
-        told = (features + times).chunk(len(self.dilations), dim=1)
+        told = (required(features, self.context_channels, "L") + times).chunk(len(self.dilations), dim=1)
         h, skip = self.start(x), None
         for dilated, res_skip, condition in zip(self.dilated, self.res_skip, told):
             if mask is not None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm as weight_normed
 
-from waveflow.nn.context import Context, as_context
+from waveflow.nn.context import Context, as_context, required
 from waveflow.nn.layers import require_odd, zeroed
 from waveflow.nn.modules import ModuleListOf
 from waveflow.settings import require_counts, require_lists_of_counts
@@ -89,7 +89,7 @@ class WaveNet(nn.Module):
         h = self.start(x)
         told = None
         if self.context is not None:
-            told = self.context(features).chunk(len(self.dilations), dim=1)
+            told = self.context(required(features, self.context.in_channels, "L")).chunk(len(self.dilations), dim=1)
         skip = None
         for i, (dilated, res_skip) in enumerate(zip(self.dilated, self.res_skip)):
             if mask is not None:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm as weight_normed
 
-from waveflow.nn.context import Context, as_context
+from waveflow.nn.context import Context, as_context, required
 from waveflow.nn.layers import require_odd, zeroed
 from waveflow.nn.modules import ModuleListOf, bias_of
 from waveflow.settings import require_counts, require_lists_of_counts
@@ -91,7 +91,7 @@ class WaveNet2D(nn.Module):
         hidden state is zero in the padding, as beyond the end of an item alone.
         """
         features, mask = as_context(context)
-        told = self.context(features).chunk(len(self.dilations), dim=1)
+        told = self.context(required(features, self.context.in_channels, "H", "W")).chunk(len(self.dilations), dim=1)
         h, skip = self.start(x), None
         for conv, res_skip, dilation, condition in zip(self.dilated, self.res_skip, self.height_dilations, told):
             if mask is not None:
