@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 from conftest import DATA
@@ -24,8 +25,12 @@ def test_train_writes_a_model_that_vocodes_and_finetune_starts_from_it(run, corp
     clip = next(DATA.rglob("*.flac"))
     assert run("vocode", clip, "-o", tmp_path / "out.wav", "--model", out / "model")[0] == 0
     tuned = tmp_path / "tuned"
-    code, stdout, stderr = run("finetune", "-s", DATA / "ljspeech", "-o", tuned, "-m", out / "model", "--json", *SHORT)
+    speech = tmp_path / "speech"
+    shutil.copytree(DATA / "ljspeech" / "wavs", speech)
+    (speech / "broken.wav").write_text("no sound")
+    code, stdout, stderr = run("finetune", "-s", speech, "-o", tuned, "-m", out, "--json", *SHORT)
     assert code == 0, stderr
+    assert stderr.count("broken.wav") == 1
     assert json.loads(stdout)["step"] == 2
     assert (tuned / "model" / "config.json").is_file()
     voice = ["-o", tmp_path / "voice", "-m", out / "model", "--adapter", "finetune.rank=1"]

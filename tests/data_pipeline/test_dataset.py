@@ -127,7 +127,9 @@ def test_short_recordings_are_left_out_by_name(corpus):
     assert dataset.left_out
     assert set(dataset.left_out) == {entry.id for entry in corpus.entries if entry.n_samples < 50000}
     assert not {dataset[number].id for number in range(30)} & set(dataset.left_out)
-    with pytest.raises(ValueError, match=r"no recording of the train split .* the longest has \d+; shorten"):
+    with pytest.raises(
+        ValueError, match=r"no recording of the train .* has \d+; shorten the segment, by data\.segment"
+    ):
         SegmentDataset(corpus, "train", 10**6, NVIDIA)
 
 

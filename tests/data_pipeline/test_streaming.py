@@ -197,3 +197,8 @@ def test_a_system_without_locks_reads_shards_from_a_folder_only(tmp_path, monkey
     assert without.store_of(tmp_path, None, None, 2).folder == tmp_path
     with pytest.raises(ValueError, match=r"give data\.source=FOLDER"):
         without.store_of(tmp_path, "https://example.org/shards", tmp_path, 2)
+
+
+def test_a_window_of_recordings_shorter_than_a_segment_names_the_setting(shards):
+    with pytest.raises(ValueError, match=r"as long as a segment of \d+ samples; shorten the segment, by data\.segment"):
+        ShardDataset(shards, 1 << 24, NVIDIA, window=2, seed=3)[0]

@@ -49,6 +49,6 @@ def finetune(
     config = finetune_config(base, speaker, output, recipe=recipe, overrides=overrides or (), adapter=adapter)
     corpus, report = speaker_corpus(speaker, base, output / "corpus", workers=os.cpu_count() or 1)
     for item in report.rejected if report else ():
-        complain(f"{item.path} is set aside: {item.reason}, {item.detail}")
+        complain(f"set aside as {item.reason}: {item.detail}", Path(item.path))
     config.data.manifest = str(corpus)
     run_training(config, json)

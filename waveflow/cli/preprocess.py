@@ -99,7 +99,7 @@ def preprocess(
     # What is silent or too short is set aside as asked; what could not be read is a failure.
     unread = [rejected for rejected in report.rejected if rejected.reason in ("unreadable", "failed", "name")]
     for rejected in unread:
-        complain(f"{rejected.path}: {rejected.detail}")
+        complain(rejected.detail, Path(rejected.path))
     if shards is not None:
         facts["shards"] = {"folder": str(shards), "number": len(packed.shards), "left_out": left_out}
         for sentence in left_out:

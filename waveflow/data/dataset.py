@@ -155,7 +155,7 @@ class SegmentDataset(_MelDataset):
             longest = max(entry.n_samples for entry in whole.entries)
             raise ValueError(
                 f"no recording of the {split} split of {whole.folder} is as long as a segment of {segment} "
-                f"samples, the longest has {longest}; shorten the segment"
+                f"samples, the longest has {longest}; shorten the segment, by data.segment in training"
             )
         super().__init__(Manifest(whole.folder, fitting), mel, mels, cache_bytes)
         self.sampling = SegmentSampling(

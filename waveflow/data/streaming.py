@@ -136,7 +136,10 @@ class ShardDataset(ItemDataset):
         ]
         if not places:
             names = ", ".join(shard.name for shard in chosen)
-            raise ValueError(f"no recording in {names} is as long as a segment of {self.cutter.segment} samples")
+            raise ValueError(
+                f"no recording in {names} is as long as a segment of {self.cutter.segment} samples; shorten the "
+                "segment, by data.segment in training"
+            )
         sampling = SegmentSampling(
             [place.entry.n_samples for _, place in places],
             self.cutter.segment,
