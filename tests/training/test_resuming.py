@@ -55,6 +55,16 @@ def test_a_finished_run_trains_no_further_and_gives_its_model_again(small, run):
     assert torch.equal(weights_of(checkpoint_of(config.train.out)), weights)
 
 
+def test_what_a_killed_run_began_to_write_is_cleared_away_at_the_next_start(small, run, tmp_path):
+    config = small()
+    for name in (".best.0a1b2c3d.partial", ".model.0a1b2c3d.partial", ".mine.partial"):
+        (tmp_path / "run" / name).mkdir(parents=True)
+        (tmp_path / "run" / name / "model.safetensors").write_bytes(b"half")
+    run(config)
+    assert {path.name for path in (tmp_path / "run").glob(".*")} == {".mine.partial"}
+    assert (tmp_path / "run" / "best" / "config.json").is_file()
+
+
 def test_a_damaged_newest_checkpoint_costs_only_the_steps_since_the_one_before(small, run, tmp_path):
     config = small()
     run(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,14 @@ class Keeper:
         self.newest = self.checkpoints.newest
 
     def note_settings(self) -> None:
-        """Write the settings as `config.yaml`, which is a recipe."""
+        """Write the settings as `config.yaml`, which is a recipe, and clear away what a killed run began to write."""
         if self.team.leads:
             from omegaconf import OmegaConf
 
             self.out.mkdir(parents=True, exist_ok=True)
+            for name in ("best", "model"):
+                for leftover in self.out.glob(f".{name}.*.partial"):
+                    shutil.rmtree(leftover, ignore_errors=True)
             with replacing(self.out / "config.yaml") as file:
                 file.write(OmegaConf.to_yaml(self.run.config.to_dict()).encode())
 
