@@ -173,6 +173,27 @@ def test_cached_determinant_is_that_of_the_pair_asked_for():
     assert torch.equal(transform.log_abs_det_jacobian(latent_y, y), fresh)
 
 
+@pytest.mark.parametrize("bijection", [Affine(3), MAF(3), NSF(3), Planar(3)], ids=lambda b: type(b).__name__)
+def test_no_items_are_drawn_and_scored_like_some(bijection):
+    flow = Flow(StandardNormal(3), bijection)
+    assert flow.log_prob(torch.zeros(0, 3)).shape == (0,)
+    assert flow.log_prob(torch.zeros(2, 0, 3)).shape == (2, 0)
+    if not isinstance(bijection, Planar):
+        x, log_prob = flow.rsample_and_log_prob((0,))
+        assert (x.shape, log_prob.shape) == ((0, 3), (0,))
+
+
+def test_a_bijection_of_other_dimensions_serves_as_no_transform_and_says_what_does():
+    reason = r"became .*, but a transform of torch has one event_dim for both; use waveflow\.Flow"
+    with pytest.raises(ValueError, match=reason):
+        as_transform(Squeeze(4), event_dim=2)(torch.randn(3, 4, 8))
+    with pytest.raises(ValueError, match=reason):
+        as_transform(Squeeze(4)).inv(torch.randn(3, 32))
+    base = Independent(Normal(torch.zeros(4, 8), torch.ones(4, 8)), 2)
+    with pytest.raises(ValueError, match=reason):
+        TransformedDistribution(base, as_transform(Squeeze(4), event_dim=2)).sample((5,))
+
+
 def test_bijection_with_context_serves_as_a_transform():
     maf, context = stirred(MAF(3, 2, context_channels=2, n_channels=8)), torch.randn(4, 2, dtype=torch.float64)
     transform, z = as_transform(maf, context), torch.randn(4, 3, dtype=torch.float64)

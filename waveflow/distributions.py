@@ -89,7 +89,7 @@ class Flow(nn.Module):
         base = self._base(context)
         lead = x.shape[: x.dim() - len(base.event_shape)]
         z, log_det = self.bijection(x.reshape(lead.numel(), *x.shape[len(lead) :]), spread(context, lead.numel()))
-        return (base.log_prob(z) + log_det).view(lead)
+        return (self._score(base, z) + log_det).view(lead)
 
     @torch.no_grad()
     def sample(self, shape: int | Sequence[int] = 1, context: Tensor | Context | None = None) -> Tensor:
@@ -124,7 +124,7 @@ class Flow(nn.Module):
         base = self._base(context)
         z = self._latent(base, lead)
         x, log_det = self.bijection.inverse_and_log_det(z, context)
-        return unflatten(x, lead), (base.log_prob(z) - log_det).view(lead)
+        return unflatten(x, lead), (self._score(base, z) - log_det).view(lead)
 
     def _base(self, context: Tensor | Context | None) -> Distribution:
         return self.base if isinstance(self.base, Distribution) else self.base(context)
@@ -133,6 +133,11 @@ class Flow(nn.Module):
     def _lead(shape: int | Sequence[int], context: Tensor | Context | None) -> tuple[torch.Size, Tensor | None]:
         lead = torch.Size([shape] if isinstance(shape, int) else shape)
         return lead, spread(context, lead.numel())
+
+    @staticmethod
+    def _score(base: Distribution, z: Tensor) -> Tensor:
+        # Torch's Independent cannot score an empty batch.
+        return base.log_prob(z) if len(z) else z.new_zeros(0)
 
     @staticmethod
     def _latent(base: Distribution, lead: torch.Size) -> Tensor:
@@ -147,7 +152,7 @@ class BijectionTransform(Transform):
     Args:
         bijection: From data to latent.
         context: Told with every call.
-        event_dim: Dimensions of one item.
+        event_dim: Dimensions of one item, of latent as of data; a ValueError says where they differ.
         cache_size: 1 to remember the last pair and its determinant, so that scoring what was just drawn, or asking for
             the determinant of what was just mapped, computes nothing anew.
     """
@@ -171,7 +176,7 @@ class BijectionTransform(Transform):
 
     def _call(self, x: Tensor) -> Tensor:
         items, lead = self._items(x)
-        return unflatten(self.bijection.inverse(items, spread(self.context, len(items))), lead)
+        return self._unflatten(items, self.bijection.inverse(items, spread(self.context, len(items))), lead)
 
     def _inverse(self, y: Tensor) -> Tensor:
         latent, log_det = self._score(y)
@@ -187,7 +192,15 @@ class BijectionTransform(Transform):
     def _score(self, y: Tensor) -> tuple[Tensor, Tensor]:
         items, lead = self._items(y)
         latent, log_det = self.bijection(items, spread(self.context, len(items)))
-        return unflatten(latent, lead), log_det.view(lead)
+        return self._unflatten(items, latent, lead), log_det.view(lead)
+
+    def _unflatten(self, items: Tensor, mapped: Tensor, lead: torch.Size) -> Tensor:
+        if mapped.dim() != items.dim():
+            raise ValueError(
+                f"items of shape {tuple(items.shape[1:])} became {tuple(mapped.shape[1:])}, but a transform of torch "
+                "has one event_dim for both; use waveflow.Flow(base, bijection)"
+            )
+        return unflatten(mapped, lead)
 
     def _items(self, x: Tensor) -> tuple[Tensor, torch.Size]:
         lead = x.shape[: x.dim() - self.n_event_dims]
