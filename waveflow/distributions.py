@@ -73,6 +73,10 @@ class Flow(nn.Module):
             )
         self.base, self.bijection = base, bijection
 
+    def forward(self, x: Tensor, context: Tensor | Context | None = None, /) -> Tensor:
+        """`log_prob`, so that DDP, torch.compile and torch.func wrap the likelihood pass unaided."""
+        return self.log_prob(x, context)
+
     def log_prob(self, x: Tensor, context: Tensor | Context | None = None) -> Tensor:
         """Log-density of each item, nats.
 
