@@ -5,7 +5,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from waveflow.bijections import MAF, NSF
+from waveflow.bijections import IAF, MAF, NSF, RealNVP
 from waveflow.distributions import Flow, StandardNormal
 
 
@@ -45,3 +45,13 @@ def test_gradients_of_each_item_by_functional_call_are_those_of_each_item_alone(
     (-flow.log_prob(x[2])).backward()
     for name, parameter in parameters.items():
         assert torch.allclose(gradients[name][2], parameter.grad, atol=1e-5), name
+
+
+@pytest.mark.parametrize("family", [IAF, MAF, NSF, RealNVP])
+def test_torch_compile_takes_scoring_and_drawing_in_one_graph(family):
+    flow, x = stirred(family(3, 2, n_channels=8)), torch.randn(4, 3)
+    compiled = torch.compile(flow, fullgraph=True, backend="aot_eager")
+    assert torch.allclose(compiled(x), flow.log_prob(x), atol=1e-5)
+    draw = torch.compile(flow.rsample_and_log_prob, fullgraph=True, backend="aot_eager")
+    drawn, log_prob = draw((5,))
+    assert torch.allclose(flow.log_prob(drawn), log_prob, atol=1e-4)

@@ -47,12 +47,13 @@ class MaskedAutoregressive(Bijection):
         return self._invert(z, context)
 
     def _invert(self, z: Tensor, context: Tensor | Context | None) -> tuple[Tensor, Tensor]:
-        columns, log_s = list(torch.zeros_like(z).unbind(1)), []
-        for i in self.conditioner.order.tolist():
-            parameters = self.conditioner(torch.stack(columns, dim=1), context)[:, i].to(z.dtype)
-            columns[i], log_s_i = self.elementwise.invert(z[:, i], parameters)
-            log_s.append(log_s_i)
-        return torch.stack(columns, dim=1), sum_log_det(torch.stack(log_s, dim=1))
+        x = log_s = torch.zeros_like(z)
+        # Indices that stay tensors: neither a graph nor an accelerator has to stop for their values.
+        for i in self.conditioner.order.split(1):
+            parameters = self.conditioner(x, context).index_select(1, i).to(z.dtype)
+            column, log_s_i = self.elementwise.invert(z.index_select(1, i), parameters)
+            x, log_s = x.index_copy(1, i, column), log_s.index_copy(1, i, log_s_i)
+        return x, sum_log_det(log_s)
 
 
 class MAF(Chain):

@@ -42,11 +42,11 @@ class DiscreteAutoregressive(Bijection):
 
     def inverse(self, z: Tensor, context: Tensor | Context | None = None, /) -> Tensor:
         self._check(z)
-        symbols = list(torch.zeros_like(z).unbind(1))
-        for i in self.conditioner.order.tolist():
-            shift = self._shifts(torch.stack(symbols, dim=1), context)[:, i]
-            symbols[i] = circular_sum(z[:, i], shift.flip(-1).roll(1, -1))
-        return torch.stack(symbols, dim=1)
+        x = torch.zeros_like(z)
+        for i in self.conditioner.order.split(1):
+            shift = self._shifts(x, context).index_select(1, i)
+            x = x.index_copy(1, i, circular_sum(z.index_select(1, i), shift.flip(-1).roll(1, -1)))
+        return x
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | Context | None = None, /) -> tuple[Tensor, Tensor]:
         return self.inverse(z, context), zero_log_det(z)
