@@ -88,11 +88,24 @@ def test_one_item_of_context_serves_all():
     assert flow.sample(6, context).shape == (6, 2)
 
 
+@pytest.mark.parametrize("told", [False, True])
+def test_context_of_each_serves_many_draws_of_each(told):
+    flow = stirred(Flow(ToldNormal() if told else StandardNormal(2), MAF(2, 2, context_channels=2, n_channels=8)))
+    context = torch.randn(4, 2, dtype=torch.float64)
+    drawn, log_prob = flow.rsample_and_log_prob((3, 4), context)
+    assert drawn.shape == (3, 4, 2)
+    assert torch.allclose(flow.log_prob(drawn, context), log_prob, atol=1e-9)
+    assert torch.allclose(flow.log_prob(drawn[1, 2], context[2:3]), log_prob[1, 2], atol=1e-9)
+    assert torch.allclose(flow.log_prob(drawn, context.repeat(3, 1)), log_prob, atol=1e-9)
+    transform, z = as_transform(flow.bijection, context), torch.randn(3, 4, 2, dtype=torch.float64)
+    assert torch.allclose(transform(z)[1], flow.bijection.inverse(z[1], context), atol=1e-9)
+
+
 def test_context_of_another_batch_is_refused():
     flow = Flow(StandardNormal(2), MAF(2, 2, context_channels=3, n_channels=8))
-    with pytest.raises(ValueError, match="context is of 2 items, but there are 5"):
+    with pytest.raises(ValueError, match=r"\(2, 3\) is of 2 items, but there are 5"):
         flow.log_prob(torch.zeros(5, 2), torch.zeros(2, 3))
-    with pytest.raises(ValueError, match="context is of 2 items, but there are 5"):
+    with pytest.raises(ValueError, match=r"\(2, 3\) is of 2 items, but there are 5"):
         flow.sample(5, torch.zeros(2, 3))
 
 

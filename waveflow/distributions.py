@@ -82,7 +82,7 @@ class Flow(nn.Module):
 
         Args:
             x: `(B, *event)`; without context any number of leading dimensions, or none.
-            context: Features `(B, ...)`, or one item's `(1, ...)` for all.
+            context: Features `(B, ...)`, or one item's `(1, ...)` for all; for x of `(n, B, *event)`, too.
 
         Returns:
             `(B,)`, or the leading dimensions of x.
@@ -92,7 +92,10 @@ class Flow(nn.Module):
         """
         base = self._base(context)
         lead = x.shape[: x.dim() - len(base.event_shape)]
-        z, log_det = self.bijection(x.reshape(lead.numel(), *x.shape[len(lead) :]), spread(context, lead.numel()))
+        features = spread(context, lead)
+        if features is not context:
+            base = self._base(features)
+        z, log_det = self.bijection(x.reshape(lead.numel(), *x.shape[len(lead) :]), features)
         return (self._score(base, z) + log_det).view(lead)
 
     @torch.no_grad()
@@ -107,7 +110,8 @@ class Flow(nn.Module):
 
         Args:
             shape: How many, or the leading dimensions.
-            context: Features, one item for each item drawn, or one for all.
+            context: Features, one item for each item drawn, or one for all; `sample((n, B), context)` draws n of each
+                of B.
 
         Raises:
             ValueError: The context's batch is not the number of items, or it has a mask.
@@ -136,7 +140,7 @@ class Flow(nn.Module):
     @staticmethod
     def _lead(shape: int | Sequence[int], context: Tensor | Context | None) -> tuple[torch.Size, Tensor | None]:
         lead = torch.Size([shape] if isinstance(shape, int) else shape)
-        return lead, spread(context, lead.numel())
+        return lead, spread(context, lead)
 
     @staticmethod
     def _score(base: Distribution, z: Tensor) -> Tensor:
@@ -180,7 +184,7 @@ class BijectionTransform(Transform):
 
     def _call(self, x: Tensor) -> Tensor:
         items, lead = self._items(x)
-        return self._unflatten(items, self.bijection.inverse(items, spread(self.context, len(items))), lead)
+        return self._unflatten(items, self.bijection.inverse(items, spread(self.context, lead)), lead)
 
     def _inverse(self, y: Tensor) -> Tensor:
         latent, log_det = self._score(y)
@@ -195,7 +199,7 @@ class BijectionTransform(Transform):
 
     def _score(self, y: Tensor) -> tuple[Tensor, Tensor]:
         items, lead = self._items(y)
-        latent, log_det = self.bijection(items, spread(self.context, len(items)))
+        latent, log_det = self.bijection(items, spread(self.context, lead))
         return self._unflatten(items, latent, lead), log_det.view(lead)
 
     def _unflatten(self, items: Tensor, mapped: Tensor, lead: torch.Size) -> Tensor:
@@ -276,12 +280,12 @@ def unflatten(items: Tensor, lead: torch.Size) -> Tensor:
     return items.view(*lead, *items.shape[1:])
 
 
-def spread(context: Tensor | Context | None, n: int) -> Tensor | None:
-    """The context of each of n items, given one for each or one for all.
+def spread(context: Tensor | Context | None, lead: torch.Size) -> Tensor | None:
+    """The context of each of the items that the leading dimensions count.
 
     Args:
-        context: Features `(n, ...)` or `(1, ...)`; None gives None.
-        n: Items of data.
+        context: Features, one for each item, for each of the last leading dimension, or one for all; None gives None.
+        lead: Leading dimensions of the data.
 
     Raises:
         ValueError: The context is of another number of items, or has a mask.
@@ -292,11 +296,12 @@ def spread(context: Tensor | Context | None, n: int) -> Tensor | None:
             "context has a mask, but a base distribution would score the padding as data; "
             "call the bijection itself and score its latent by waveflow.losses.log_likelihood with lengths"
         )
+    n = lead.numel()
     if features is None or len(features) == n:
         return features
-    if len(features) != 1:
+    if len(features) not in (1, *lead[-1:]):
         raise ValueError(
-            f"context is of {len(features)} items, but there are {n} items of data; "
-            "give one for each, repeated for repeated draws, or one for all"
+            f"context of shape {tuple(features.shape)} is of {len(features)} items, but there are {n} items of data; "
+            f"give one for each, or (1, ...) for all, or draw and score (n, {len(features)}) items for n of each"
         )
-    return features.expand(n, *features.shape[1:])
+    return features.expand(*lead, *features.shape[1:]).reshape(n, *features.shape[1:])
