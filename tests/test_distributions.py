@@ -3,8 +3,10 @@ import torch
 from torch import nn
 from torch.distributions import (
     AffineTransform,
+    Categorical,
     ComposeTransform,
     Independent,
+    MixtureSameFamily,
     MultivariateNormal,
     Normal,
     TanhTransform,
@@ -119,6 +121,43 @@ def test_base_with_a_batch_of_its_own_is_refused_with_the_remedy():
     with pytest.raises(ValueError, match="Independent"):
         Flow(Normal(torch.zeros(2), torch.ones(2)), Affine(2))
     assert Flow(Independent(Normal(torch.zeros(2), torch.ones(2)), 1), Affine(2)).sample(3).shape == (3, 2)
+
+
+def test_what_is_no_base_or_no_bijection_is_refused_with_the_remedy():
+    with pytest.raises(ValueError, match=r"base is Affine.*Flow\(StandardNormal"):
+        Flow(Affine(2), StandardNormal(2))
+    with pytest.raises(ValueError, match="base is the class StandardNormal"):
+        Flow(StandardNormal, Affine(2))
+    with pytest.raises(ValueError, match=r"bijection is list.*Chain"):
+        Flow(StandardNormal(2), [Affine(2), Affine(2)])
+    with pytest.raises(ValueError, match=r"bijection is TanhTransform.*from_transform"):
+        Flow(StandardNormal(2), TanhTransform())
+    with pytest.raises(ValueError, match=r"one by one: StandardNormal\(2, 3\)"):
+        StandardNormal((2, 3))
+
+
+def test_base_over_another_shape_than_the_latent_is_refused():
+    with pytest.raises(ValueError, match=r"items of shape \(2,\), but the base is over \(3,\)"):
+        Flow(StandardNormal(3), NSF(2, 1)).log_prob(torch.zeros(5, 2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int64])
+@pytest.mark.parametrize("family", [Affine, MAF, NSF, Planar])
+def test_data_of_another_precision_than_the_weights_is_refused(family, dtype):
+    with pytest.raises(ValueError, match=rf"data is {dtype}, .* x\.to\(torch\.float32\)"):
+        Flow(StandardNormal(2), family(2)).log_prob(torch.zeros(5, 2, dtype=dtype))
+
+
+def test_base_without_gradients_is_sampled_and_refuses_to_be_with_them():
+    normals = Independent(Normal(torch.randn(3, 2), torch.ones(3, 2)), 1)
+    flow = Flow(MixtureSameFamily(Categorical(torch.ones(3)), normals), Affine(2))
+    assert flow.sample(5).shape == (5, 2)
+    with torch.no_grad():
+        x, log_prob = flow.rsample_and_log_prob(5)
+    assert torch.allclose(flow.log_prob(x), log_prob, atol=1e-5)
+    for draw in (flow.rsample, flow.rsample_and_log_prob):
+        with pytest.raises(ValueError, match=r"base is MixtureSameFamily, .*flow\.sample"):
+            draw(5)
 
 
 class ToldNormal(nn.Module):

@@ -7,19 +7,24 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal, OneHotCategorical
 
 from waveflow.nn.context import Context
-from waveflow.settings import require_counts
+from waveflow.settings import is_count, require_counts
 
 
 class StandardNormal(nn.Module):
     """The standard normal over items of a given shape, on the module's device and in its precision.
 
     Called with the context, which it does not heed, it gives the distribution.
+
+    Raises:
+        ValueError: The shape is not of whole numbers.
     """
 
     loc: Tensor
 
     def __init__(self, *event_shape: int) -> None:
         super().__init__()
+        if not all(map(is_count, event_shape)):
+            raise ValueError(f"event_shape is {event_shape}, expected numbers one by one: StandardNormal(2, 3)")
         self.register_buffer("loc", torch.zeros(event_shape), persistent=False)
 
     def forward(self, context: Tensor | Context | None = None) -> Distribution:

@@ -24,11 +24,22 @@ class Flow(nn.Module):
         bijection: f, from data to latent.
 
     Raises:
-        ValueError: `base` is a distribution with a batch shape.
+        ValueError: `base` is no distribution of one item and no module that could give it, or `bijection` no bijection.
     """
 
     def __init__(self, base: Distribution | nn.Module, bijection: Bijection) -> None:
         super().__init__()
+        if not isinstance(base, (Distribution, nn.Module)) or hasattr(base, "inverse"):
+            raise ValueError(
+                f"base is {named(base)}, expected a distribution or a module that gives one, "
+                "as in Flow(StandardNormal(2), bijection)"
+            )
+        # By its method: what torch.compile returns is of another class.
+        if not isinstance(bijection, nn.Module) or not hasattr(bijection, "inverse"):
+            raise ValueError(
+                f"bijection is {named(bijection)}, expected a Bijection; "
+                "make one of several with Chain([...]), of a torch or zuko transform with from_transform"
+            )
         if isinstance(base, Distribution) and base.batch_shape:
             raise ValueError(
                 f"base has batch shape {tuple(base.batch_shape)}, expected the distribution of one item; "
@@ -51,14 +62,21 @@ class Flow(nn.Module):
             `(B,)`, or the leading dimensions of x.
 
         Raises:
-            ValueError: The context's batch is not x's, or it has a mask.
+            ValueError: The context's batch is not x's, or it has a mask; x is not of the weights' precision, or its
+                latent not what the base scores.
         """
+        self._require_precision(x)
         base = self._base(context)
         lead = x.shape[: x.dim() - len(base.event_shape)]
         features = spread(context, lead)
         if features is not context:
             base = self._base(features)
         z, log_det = self.bijection(x.reshape(lead.numel(), *x.shape[len(lead) :]), features)
+        if z.shape[1:] != base.event_shape:
+            raise ValueError(
+                f"the bijection's latent has items of shape {tuple(z.shape[1:])}, "
+                f"but the base is over {tuple(base.event_shape)}; give it the latent's shape"
+            )
         return (self._score(base, z) + log_det).view(lead)
 
     @torch.no_grad()
@@ -77,7 +95,7 @@ class Flow(nn.Module):
                 of B.
 
         Raises:
-            ValueError: The context's batch is not the number of items, or it has a mask.
+            ValueError: The context's batch is not the number of items, or it has a mask; the base draws no gradients.
             InverseNotAvailable: The bijection has no inverse.
         """
         lead, context = self._lead(shape, context)
@@ -114,4 +132,26 @@ class Flow(nn.Module):
     def _latent(base: Distribution, lead: torch.Size) -> Tensor:
         # A base that the context told has the batch already.
         shape = torch.Size() if base.batch_shape else torch.Size([lead.numel()])
-        return base.rsample(shape) if torch.is_grad_enabled() else base.sample(shape)
+        if not torch.is_grad_enabled():
+            return base.sample(shape)
+        if not base.has_rsample:
+            raise ValueError(
+                f"base is {named(base)}, which torch draws from without gradients; "
+                "call flow.sample, or score what it drew with flow.log_prob"
+            )
+        return base.rsample(shape)
+
+    def _require_precision(self, x: Tensor) -> None:
+        """Refuse whole numbers, and data in float64 for weights that are not, which layers would meet in torch's words.
+
+        Raises:
+            ValueError: x is that.
+        """
+        weights = next((p.dtype for p in self.parameters() if p.is_floating_point()), x.dtype)
+        if not x.is_floating_point() or (x.dtype == torch.float64 != weights):
+            raise ValueError(f"data is {x.dtype}, the flow's weights are {weights}; convert one: x.to({weights})")
+
+
+def named(given: object) -> str:
+    """What kind of object it is, for an error."""
+    return f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
