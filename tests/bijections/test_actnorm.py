@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from waveflow.bijections import ActNorm
+from waveflow.bijections import ActNorm, Affine
 from waveflow.nn import Context
 
 
@@ -93,3 +93,15 @@ def test_double_precision_is_kept():
     z, _ = actnorm(1e8 + torch.randn(1000, 2, dtype=torch.float64))
     assert z.mean(0).abs().max() < 1e-6
     assert (z.var(0, unbiased=False) - 1).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("family", [ActNorm, Affine])
+def test_data_of_other_channels_is_refused(family):
+    bijection = family(3)
+    for call in (bijection, bijection.inverse, bijection.inverse_and_log_det):
+        with pytest.raises(ValueError, match=r"data has shape \(5, 4\), expected 3 channels"):
+            call(torch.zeros(5, 4))
+        with pytest.raises(ValueError, match=r"data has shape \(3,\), expected 3 channels"):
+            call(torch.zeros(3))
+    with pytest.raises(ValueError, match=r"data has shape \(5, 4, 7\)"):
+        bijection(torch.zeros(5, 4, 7))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from waveflow.bijections.base import Bijection, sum_log_det
+from waveflow.bijections.checks import require_channels
 from waveflow.nn.context import Context, as_context
 from waveflow.settings import require_counts
 
@@ -17,7 +18,8 @@ class ActNorm(Bijection):
     channel: the latent of data, or, where a flow is trained through its inverse, the data of a latent. Latents that are
     drawn without gradients do not count. A channel that does not vary is shifted only, and a batch of one value a
     channel, or with values that are not finite, leaves all as it is. A scale may turn negative; its logarithm is taken
-    of the absolute value.
+    of the absolute value. Of several processes each would take its own batch: have the module see one before
+    `DistributedDataParallel` wraps it, which hands all of them the values of the first.
 
     Source: Glow (arXiv:1807.03039), section 3.1, which shifts after it scales; the order here is that of FloWaveNet's
     code.
@@ -39,12 +41,18 @@ class ActNorm(Bijection):
         self.register_buffer("initialized", torch.tensor(False))
 
     def forward(self, x: Tensor, context: Tensor | Context | None = None, /) -> tuple[Tensor, Tensor]:
-        """Map `(B, C, ...)` to `(B, C, ...)`."""
+        """Map `(B, C, ...)` to `(B, C, ...)`.
+
+        Raises:
+            ValueError: x has another number of channels.
+        """
+        require_channels(x, len(self.loc))
         if self.training and not self.initialized:
             self.initialize(x, context)
         return self._along(self.scale, x) * (x + self._along(self.loc, x)), self._log_det(x, context)
 
     def inverse(self, z: Tensor, context: Tensor | Context | None = None, /) -> Tensor:
+        require_channels(z, len(self.loc))
         if self.training and torch.is_grad_enabled() and not self.initialized:
             self.initialize(z, context, inverse=True)
         return z / self._along(self.scale, z) - self._along(self.loc, z)

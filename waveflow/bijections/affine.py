@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from waveflow.bijections.base import Bijection, sum_log_det
+from waveflow.bijections.checks import require_channels
 from waveflow.nn.context import Context, as_context
 from waveflow.nn.mlp import ContextParameter
 from waveflow.settings import require_counts
@@ -25,7 +26,11 @@ class Affine(Bijection):
         self.parameter = ContextParameter(torch.zeros(2, n_channels), context_channels)
 
     def forward(self, x: Tensor, context: Tensor | Context | None = None, /) -> tuple[Tensor, Tensor]:
-        """Map `(B, C, ...)` to the same shape."""
+        """Map `(B, C, ...)` to the same shape.
+
+        Raises:
+            ValueError: x has another number of channels.
+        """
         t, log_s = self._shift_and_scale(x, context)
         return torch.exp(log_s) * x + t, sum_log_det(log_s, context)
 
@@ -38,6 +43,7 @@ class Affine(Bijection):
         return (z - t) * torch.exp(-log_s), -sum_log_det(log_s, context)
 
     def _shift_and_scale(self, x: Tensor, context: Tensor | Context | None) -> tuple[Tensor, Tensor]:
+        require_channels(x, self.parameter.value.shape[1])
         parameters = self.parameter(context).to(x.dtype)
         t, log_s = parameters.view(*parameters.shape, *[1] * (x.dim() - 2)).unbind(1)
         return t, log_s.expand_as(x)
