@@ -40,7 +40,7 @@ FAMILIES: dict[str, Callable[[], b.Bijection]] = {
     "sylvester": lambda: b.Chain(b.Sylvester(2, 2) for _ in range(8)),
     "nice": lambda: b.NICE(2, 8),
     "realnvp": lambda: b.RealNVP(2, 8),
-    "glow": lambda: b.Chain(b.GlowStep(2, MLP(1, 2), max_log_s=3.0) for _ in range(8)),
+    "glow": lambda: b.Chain(b.GlowStep(2, MLP(1, 2, activation=nn.GELU), max_log_s=3.0) for _ in range(8)),
     "maf": lambda: b.MAF(2, 8),
     "iaf": lambda: b.IAF(2, 5, elementwise=b.AffineMap(max_log_s=3.0)),
     "naf": lambda: b.NAF(2, 3, n_units=32, steepness=FREQUENCY),

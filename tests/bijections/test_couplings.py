@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from waveflow.bijections import NICE, Glow, ImageRealNVP, RealNVP, Squeeze2d
+from waveflow.distributions import Flow, StandardNormal
 
 
 def test_squeeze_stacks_the_pixels_of_each_square():
@@ -48,3 +49,24 @@ def test_couplings_of_vectors_change_odd_and_even_places_by_turns():
     flow = RealNVP(3, 2)
     assert flow.steps[0].mask.tolist() == [True, False, True]
     assert flow.steps[1].mask.tolist() == [False, True, False]
+
+
+def half_moons(n):
+    angle, lower = torch.pi * torch.rand(n), (torch.rand(n) < 0.5).float()
+    turn = 1 - 2 * lower
+    return torch.stack([turn * angle.cos() + lower, turn * angle.sin() + lower / 2], dim=1) + 0.1 * torch.randn(n, 2)
+
+
+def test_couplings_bend_soon_enough_to_learn_two_moons_in_150_steps():
+    reached = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        flow = Flow(StandardNormal(2), RealNVP(2))
+        optimizer = torch.optim.Adam(flow.parameters(), 5e-3)
+        for _ in range(150):
+            optimizer.zero_grad()
+            (-flow.log_prob(half_moons(256)).mean()).backward()
+            optimizer.step()
+        reached.append(flow.log_prob(half_moons(4000)).mean().item())
+    # With GELUs -1.47 to -1.26 for each of four seeds, with SiLUs -1.97 to -1.53.
+    assert sum(reached) / len(reached) > -1.5

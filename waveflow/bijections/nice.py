@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from waveflow.bijections.affine import Affine
 from waveflow.bijections.base import Chain
 from waveflow.bijections.coupling import AdditiveCoupling
@@ -40,7 +42,14 @@ class NICE(Chain):
         half = n_features // 2
         couplings = [
             AdditiveCoupling(
-                MLP(half, half, context_channels=context_channels, n_channels=n_channels, n_layers=n_layers),
+                MLP(
+                    half,
+                    half,
+                    context_channels=context_channels,
+                    n_channels=n_channels,
+                    n_layers=n_layers,
+                    activation=nn.GELU,
+                ),
                 swap=k % 2 == 1,
             )
             for k in range(n_flows)

@@ -63,6 +63,9 @@ class MaskedCoupling(Bijection):
 class RealNVP(Chain):
     """Couplings that let every other number pass, odd and even places by turns.
 
+    The networks have GELUs: SiLUs are nearly straight over the width of standardised data, and learn its shapes later;
+    ReLUs learn shapes in the plane sooner still, but generalise worse from a few hundred vectors of a dozen numbers.
+
     Source: RealNVP (arXiv:1605.08803).
 
     Args:
@@ -100,6 +103,7 @@ class RealNVP(Chain):
                     context_channels=context_channels,
                     n_channels=n_channels,
                     n_layers=n_layers,
+                    activation=nn.GELU,
                 ),
                 elementwise,
             )
