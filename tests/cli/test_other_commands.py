@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -145,3 +147,9 @@ def test_what_the_caller_can_mend_is_one_line_and_no_traceback(run, monkeypatch,
     code, out, err = run("info")
     assert (code, out) == (2, "")
     assert err.startswith(message)
+
+
+def test_the_package_is_a_command_of_python_too():
+    found = subprocess.run([sys.executable, "-m", "waveflow", "info", "--help"], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert "waveflow info" in found.stdout
