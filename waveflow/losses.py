@@ -84,9 +84,10 @@ class SpectralLoss(nn.Module):
     """Distance of two waveforms as they sound: spectra at several resolutions, and the model's own mel.
 
         mean over resolutions of [ mean |log |S| - log |R|| + ||S - R|| / ||R|| ]  +  w mean |log-mel(s) - log-mel(r)|
-        +  l loudness(s, r)
+        +  l loudness(s, r)  +  p phases(s, r)
 
-    with |S| and |R| STFT magnitudes of synthesis and reference, and the last a `LoudnessDistance`.
+    with |S| and |R| STFT magnitudes of synthesis and reference, and the last two `LoudnessDistance` and
+    `PhaseDistance`.
 
     Source: multi-resolution STFT loss of Parallel WaveGAN (arXiv:1910.11480); mel term as HiFi-GAN (arXiv:2010.05646).
 
@@ -96,6 +97,7 @@ class SpectralLoss(nn.Module):
         floor: Magnitudes below this count as this; full-scale audio, unnormalised STFT.
         mel_weight: w.
         loudness_weight: l.
+        phase_weight: p.
     """
 
     def __init__(
@@ -105,10 +107,12 @@ class SpectralLoss(nn.Module):
         floor: float = 1e-3,
         mel_weight: float = 1.0,
         loudness_weight: float = 0.0,
+        phase_weight: float = 0.0,
     ) -> None:
         super().__init__()
-        self.loudness_weight = loudness_weight
+        self.loudness_weight, self.phase_weight = loudness_weight, phase_weight
         self.loudness = LoudnessDistance(mel.config) if loudness_weight else None
+        self.phases = PhaseDistance(resolutions) if phase_weight else None
         self.mel, self.resolutions, self.floor, self.mel_weight = mel, tuple(resolutions), floor, mel_weight
         for n_fft in self.resolutions:
             self.register_buffer(f"window_{n_fft}", torch.hann_window(n_fft), persistent=False)
@@ -123,9 +127,11 @@ class SpectralLoss(nn.Module):
             total = total + (s.log() - r.log()).abs().mean(over) + distance / size.clamp_min(self.floor)
         of_mels = (self.mel(synthesis) - self.mel(reference)).abs().mean(over)
         distance = total / len(self.resolutions) + self.mel_weight * of_mels
-        if self.loudness is None:
-            return distance
-        return distance + self.loudness_weight * self.loudness(synthesis, reference, per_item=per_item)
+        if self.loudness is not None:
+            distance = distance + self.loudness_weight * self.loudness(synthesis, reference, per_item=per_item)
+        if self.phases is not None:
+            distance = distance + self.phase_weight * self.phases(synthesis, reference, per_item=per_item)
+        return distance
 
     def _magnitude(self, audio: Tensor, n_fft: int) -> Tensor:
         window = getattr(self, f"window_{n_fft}")
@@ -159,6 +165,50 @@ class LoudnessDistance(nn.Module):
             total = total + (made - real).abs().sum((1, 2)) / real.sum((1, 2))
         total = total / len(self.mels)
         return total if per_item else total.mean()
+
+
+class PhaseDistance(nn.Module):
+    """Distance of two waveforms in how the phases of their partials advance, at several resolutions.
+
+        mean over resolutions of  sum |P(s) - P(r)| / sum |P(r)|,    P_t = S_t conj(S_{t-1}) / |S_t S_{t-1}|^0.7
+
+    over the frames t of an STFT. A partial may begin at any phase, which no mel tells; from there on its frequency says
+    how it goes on, and the angle of P is what it goes on by. The magnitude of P is the loudness of both frames.
+
+    Args:
+        resolutions: FFT sizes; Hann windows of the same length, hops of a quarter.
+        floor: Distances and products well below this hardly count; full-scale audio, unnormalised STFT.
+    """
+
+    def __init__(self, resolutions: Sequence[int] = RESOLUTIONS, floor: float = 1e-2) -> None:
+        super().__init__()
+        self.resolutions, self.floor = tuple(resolutions), floor
+        for n_fft in self.resolutions:
+            self.register_buffer(f"window_{n_fft}", torch.hann_window(n_fft), persistent=False)
+
+    def forward(self, synthesis: Tensor, reference: Tensor, *, per_item: bool = False) -> Tensor:
+        """Compare `(B, T)` with `(B, T)`; a scalar, or where `per_item` is true `(B,)`, each item taken alone."""
+        over = (-2, -1) if per_item else (-3, -2, -1)
+        total: Tensor | float = 0.0
+        for n_fft in self.resolutions:
+            s, r = self._products(synthesis, n_fft), self._products(reference, n_fft)
+            apart = self._size(s[0] - r[0], s[1] - r[1]) - self.floor
+            total = total + apart.sum(over) / self._size(*r).sum(over)
+        return torch.as_tensor(total) / len(self.resolutions)
+
+    def _products(self, audio: Tensor, n_fft: int) -> tuple[Tensor, Tensor]:
+        """Real and imaginary part of P."""
+        window = getattr(self, f"window_{n_fft}")
+        spectrum = torch.stft(audio, n_fft, n_fft // 4, n_fft, window.to(audio.dtype), return_complex=True)
+        a, b = spectrum.real, spectrum.imag
+        lowered = (a.square() + b.square()).clamp_min(self.floor**2) ** ((LOUDNESS / 2 - 1) / 2)
+        a, b = a * lowered, b * lowered
+        real = a[..., 1:] * a[..., :-1] + b[..., 1:] * b[..., :-1]
+        return real, b[..., 1:] * a[..., :-1] - a[..., 1:] * b[..., :-1]
+
+    def _size(self, real: Tensor, imaginary: Tensor) -> Tensor:
+        # Smooth where both are 0, for the gradient.
+        return (real.square() + imaginary.square() + self.floor**2).sqrt()
 
 
 def _plain(mel: MelConfig, scale: float) -> MelConfig:

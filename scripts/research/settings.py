@@ -30,6 +30,7 @@ class Settings:
         share: Part of the batch that is synthesised for it.
         mel_weight: Further weight of the log-mel distance within the spectral loss.
         loudness: Weight, within the spectral loss, of the distance in loudness, in which loud bins count for more.
+        phases: Weight, within the spectral loss, of the distance in how phases advance.
         projected: Weight, within the spectral loss, of an unweighted one after one mel projection.
         adversarial: Weight of the verdicts of a discriminator that learns alongside, 0 for none.
         own: Weight of how much less likely the syntheses are than the recordings, once they are 16-bit audio too: of
@@ -62,6 +63,7 @@ class Settings:
     share: float = 0.5
     mel_weight: float = 0.0
     loudness: float = 0.0
+    phases: float = 0.0
     projected: float = 0.0
     adversarial: float = 0.0
     own: float = 0.0

@@ -60,7 +60,11 @@ class Run:
         averaging = torch.optim.swa_utils.get_ema_multi_avg_fn(settings.ema)
         self.average = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=averaging)
         self.mel = MelSpectrogram(model.mel_config).to(self.device)
-        weights = {"mel_weight": 1 + settings.mel_weight, "loudness_weight": settings.loudness}
+        weights = {
+            "mel_weight": 1 + settings.mel_weight,
+            "loudness_weight": settings.loudness,
+            "phase_weight": settings.phases,
+        }
         self.spectral = SpectralLoss(self.mel, **weights).to(self.device)
         self.unweighted = SpectralLoss(self.mel).to(self.device)
         chosen = {"name": settings.optimizer, "muon_scale": settings.muon_rate, "muon_decay": settings.muon_decay}
@@ -201,6 +205,7 @@ class Run:
                 "objective": f"likelihood + {settings.spectral} x spectral loss through the inverse"
                 + (f" with its mel term {1 + settings.mel_weight:g} times" if settings.mel_weight else "")
                 + (f" and {settings.loudness:g} times a distance in loudness" if settings.loudness else "")
+                + (f" and {settings.phases:g} times one in how phases advance" if settings.phases else "")
                 + (f" + {settings.own} x how much less likely syntheses are than recordings" if settings.own else "")
                 + (f" + {settings.adversarial} x adversarial loss" if settings.adversarial else ""),
                 "optimizer": f"{settings.optimizer}, rate {settings.rate}",

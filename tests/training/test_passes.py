@@ -6,6 +6,7 @@ import torch
 from waveflow.audio.mel import MelSpectrogram
 from waveflow.losses import log_likelihood
 from waveflow.models import build
+from waveflow.training.config import ObjectiveConfig
 from waveflow.training.objective import Objective, Part
 from waveflow.training.passes import Passes, couple, steps_for, uncouple
 
@@ -58,7 +59,8 @@ def test_an_objective_is_the_same_by_either_passes(model, n_chosen):
     audio, mel = batch_of(model)
     uniform, latent = torch.rand_like(audio), torch.randn_like(audio[:n_chosen])
     part = Part(audio, mel, uniform, torch.arange(n_chosen), latent)
-    found, expected = (Objective(model, 0.8, 3.0, 2.0, True, steps)(part) for steps in (None, (couple, uncouple)))
+    chosen = ObjectiveConfig(mel_weight=3.0, loudness_weight=2.0, phase_weight=2.0, own_weight=0.1, sigma=0.8)
+    found, expected = (Objective(model, chosen, steps)(part) for steps in (None, (couple, uncouple)))
     for one, other in zip(found, expected, strict=True):
         assert one.item() == pytest.approx(other.item(), rel=1e-5)
 
@@ -66,7 +68,7 @@ def test_an_objective_is_the_same_by_either_passes(model, n_chosen):
 def test_what_a_model_says_is_told_to_be_as_likely_as_recordings(model):
     audio, mel = batch_of(model)
     part = Part(audio, mel, torch.rand_like(audio), torch.arange(2), torch.randn_like(audio[:2]))
-    own = Objective(model, 50.0, own=True)(part)[2]
+    own = Objective(model, ObjectiveConfig(own_weight=0.1, sigma=50.0))(part)[2]
     synthesis = model.inverse(50.0 * part.latent, mel[:2]).detach()
     noise = (part.uniform[:2] - 0.5) / 32768
     theirs = log_likelihood(*model(synthesis + noise, MelSpectrogram(model.mel_config)(synthesis)))
@@ -76,13 +78,13 @@ def test_what_a_model_says_is_told_to_be_as_likely_as_recordings(model):
     own.backward()
     # Smaller gains bring latents that are too far out nearer.
     assert model.flow.steps[1].conditioner.bias.grad.mean() > 0
-    assert Objective(model, 0.0, own=True)(part)[2] == 0
+    assert Objective(model, ObjectiveConfig(own_weight=0.1, sigma=0.0))(part)[2] == 0
 
 
 def test_half_precision_is_the_conditioners_alone(model):
     audio, mel = batch_of(model)
     part = Part(audio, mel, torch.rand_like(audio), torch.arange(2), torch.randn_like(audio[:2]))
-    objective = Objective(model, 0.8, steps=(couple, uncouple))
+    objective = Objective(model, ObjectiveConfig(), (couple, uncouple))
     exact = objective(part)
     with torch.autocast("cpu", torch.bfloat16):
         half = objective(part)
@@ -97,7 +99,7 @@ def test_chosen_items_that_are_not_the_first_are_no_part_of_a_run(model):
     audio, mel = batch_of(model)
     part = Part(audio, mel, torch.rand_like(audio), torch.tensor([1]), torch.randn_like(audio[:1]))
     with pytest.raises(AssertionError, match="not the first ones"):
-        Objective(model, 0.8, steps=(couple, uncouple))(part)
+        Objective(model, ObjectiveConfig(), (couple, uncouple))(part)
 
 
 def test_a_flow_of_another_kind_and_another_device_take_their_own_passes(model):

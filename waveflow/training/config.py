@@ -106,6 +106,7 @@ class ObjectiveConfig:
         spectral_share: Share of the batch that is synthesised.
         mel_weight: Weight of the log-mel distance within the spectral one.
         loudness_weight: Weight of the distance in loudness within it.
+        phase_weight: Weight of the distance in how phases advance within it.
         own_weight: Weight of how much less likely the sample is than the recording; see `Objective`. It takes about a
             third more time.
         sigma: Standard deviation of the latent that is synthesised; the model's own unless given.
@@ -115,6 +116,7 @@ class ObjectiveConfig:
     spectral_share: float = 0.5
     mel_weight: float = 1.0
     loudness_weight: float = 0.0
+    phase_weight: float = 0.0
     own_weight: float = 0.0
     sigma: float | None = None
 

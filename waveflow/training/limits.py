@@ -18,6 +18,7 @@ LOWEST = {
     "objective.spectral_weight": 0,
     "objective.mel_weight": 0,
     "objective.loudness_weight": 0,
+    "objective.phase_weight": 0,
     "objective.own_weight": 0,
     "finetune.rank": 0,
     "train.steps": 1,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from waveflow.audio.mel import MelSpectrogram
 from waveflow.losses import SpectralLoss, dequantize, log_likelihood
 from waveflow.models import LapGlow, MelContext, MelFlow
+from waveflow.training.config import ObjectiveConfig
 from waveflow.training.passes import Passes, Steps
 
 
@@ -45,26 +46,21 @@ class Objective(nn.Module):
 
     Args:
         model: The flow that is trained.
-        sigma: Standard deviation of the latent that is synthesised.
-        mel_weight: Weight of the log-mel distance within the spectral one.
-        loudness_weight: Weight of the distance in loudness within it.
-        own: Compute how much less likely syntheses are.
+        chosen: Weights within the distance, whether `own` is computed at all, and sigma; the model's unless given.
         steps: How to compute both passes of a LapGlow on a CPU; the model's own passes unless given.
     """
 
-    def __init__(
-        self,
-        model: MelFlow,
-        sigma: float,
-        mel_weight: float = 1.0,
-        loudness_weight: float = 0.0,
-        own: bool = False,
-        steps: Steps | None = None,
-    ) -> None:
+    def __init__(self, model: MelFlow, chosen: ObjectiveConfig, steps: Steps | None = None) -> None:
         super().__init__()
-        self.model, self.sigma, self.own, self.steps = model, sigma, own, steps
-        mel = MelSpectrogram(model.mel_config)
-        self.spectral = SpectralLoss(mel, mel_weight=mel_weight, loudness_weight=loudness_weight)
+        self.model, self.steps = model, steps
+        self.sigma = model.config.sigma if chosen.sigma is None else chosen.sigma
+        self.own = chosen.own_weight > 0
+        self.spectral = SpectralLoss(
+            MelSpectrogram(model.mel_config),
+            mel_weight=chosen.mel_weight,
+            loudness_weight=chosen.loudness_weight,
+            phase_weight=chosen.phase_weight,
+        )
 
     def forward(self, part: Part) -> tuple[Tensor, Tensor, Tensor]:
         """Score and synthesise.

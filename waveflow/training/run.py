@@ -92,10 +92,7 @@ class Run:
             steps = steps_for(model, device, compiled=config.train.compile)
         if config.train.compile and steps is None:
             model.compile()
-        sigma = model.config.sigma if config.objective.sigma is None else config.objective.sigma
-        chosen = config.objective
-        own = chosen.own_weight > 0
-        objective = Objective(model, sigma, chosen.mel_weight, chosen.loudness_weight, own, steps).to(device).train()
+        objective = Objective(model, config.objective, steps).to(device).train()
         for module in model.modules():
             # Running statistics are no part of an update, so that with updates they stay those of the base.
             if rank and isinstance(module, nn.modules.batchnorm._BatchNorm):
