@@ -4,6 +4,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from waveflow.audio import io
 from waveflow.metrics import UndefinedMetric, pesq, stoi
 
 
@@ -51,6 +52,14 @@ def test_silence_in_a_long_recording_does_not_cost_the_score(speech):
     audio, rate = speech
     long = torch.cat([audio, torch.zeros(25 * rate)])
     assert pesq(long, long, rate) == pytest.approx(4.644, abs=1e-3)
+
+
+def test_a_synthesis_that_falls_silent_does_not_score_as_its_good_part(speech):
+    long = io.resample(speech[0], speech[1], 16000).repeat(20)
+    lost = long.clone()
+    lost[len(long) // 2 :] = 0
+    with pytest.raises(UndefinedMetric, match="the synthesis is silent for 19 s of speech"):
+        pesq(long, lost, 16000)
 
 
 def test_where_pesq_fails_the_reason_is_named(speech):

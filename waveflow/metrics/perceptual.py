@@ -32,7 +32,8 @@ def pesq(reference: Tensor, synthesis: Tensor, sample_rate: int) -> float:
 
     Raises:
         ValueError: Shapes do not fit.
-        UndefinedMetric: No utterance detected in either, or less than 1/4 s of audio.
+        UndefinedMetric: No utterance detected in either, a part in which the reference speaks and the synthesis is
+            silent, or less than 1/4 s of audio.
         MissingExtra: The package `pesq` is not installed.
     """
     package = require("pesq", "metrics")
@@ -40,15 +41,21 @@ def pesq(reference: Tensor, synthesis: Tensor, sample_rate: int) -> float:
     n_parts = max(1, math.ceil(len(x) / (PESQ_RATE * PESQ_SECONDS)))
     scores, reason = [], ""
     for part, other in zip(np.array_split(x, n_parts), np.array_split(y, n_parts)):
-        if not other.any():
+        silent = not other.any()
+        if silent and not part.any():
             reason = "the synthesis is silent"
             continue
         try:
-            scores.append(package.pesq(PESQ_RATE, part, other, "wb"))
+            # PESQ has no score for silence; the reference against itself tells whether it speaks there.
+            scores.append(package.pesq(PESQ_RATE, part, part if silent else other, "wb"))
         except package.NoUtterancesError:
             reason = "no utterance detected"
         except package.BufferTooShortError:
             reason = f"{len(part) / PESQ_RATE:.3f} s of audio, PESQ needs at least 0.25 s"
+        else:
+            if silent:
+                part_of = f" for {len(part) / PESQ_RATE:.0f} s of speech" if n_parts > 1 else ""
+                raise UndefinedMetric(f"the synthesis is silent{part_of}")
     if not scores:
         raise UndefinedMetric(reason)
     return float(np.mean(scores))
