@@ -26,23 +26,29 @@ class Summary:
 
 
 def bootstrap_mean(values: Sequence[float], *, n_resamples: int = 10_000, seed: int = 0) -> Summary:
-    """Mean, and the 2.5th and 97.5th percentile of the means of resamples with replacement.
+    """Mean, and the 2.5th and 97.5th percentile of what resamples with replacement say of it.
 
-    NaNs, clips without the figure, are left out and not counted.
-    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
+        m + (m* - m) sqrt(n / chi^2_{n-1}),    m* the mean of a resample
+
+    The root is Student's: without it, percentiles of m* cover the true mean of 3 normal figures 3 times in 4 instead of
+    19 in 20, of 10 figures 9 times in 10. NaNs, clips without the figure, are left out and not counted.
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13; on the narrowness, Hesterberg,
+    What teachers should know about the bootstrap, 2015 (arXiv:1411.5279).
     """
     array = np.asarray(values, dtype=np.float64)
     array = array[~np.isnan(array)]
     if len(array) < 2:
         return Summary(float(array.mean()) if len(array) else np.nan, np.nan, np.nan, len(array))
     rng = np.random.default_rng(seed)
+    mean = array.mean()
     means = np.empty(n_resamples)
     block = max(1, 1_000_000 // len(array))
     for start in range(0, n_resamples, block):
         count = min(block, n_resamples - start)
         means[start : start + count] = rng.choice(array, (count, len(array))).mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Summary(float(array.mean()), float(low), float(high), len(array))
+    widening = np.sqrt(len(array) / rng.chisquare(len(array) - 1, n_resamples))
+    low, high = np.quantile(mean + (means - mean) * widening, [0.025, 0.975])
+    return Summary(float(mean), float(low), float(high), len(array))
 
 
 def summarize(clips: Sequence[Mapping[str, float]]) -> dict[str, Summary]:
