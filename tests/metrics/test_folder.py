@@ -42,6 +42,15 @@ def test_what_vocode_made_belongs_to_its_recording_unless_the_bare_stem_is_there
     assert alone == {}
 
 
+@pytest.mark.parametrize("ending", ["_generated", "_generated_e2e", "_gen", "_synthesis"])
+def test_what_other_vocoders_made_is_matched_with_the_ending_they_give_it(tmp_path, ending):
+    put(tmp_path / "x/a.wav")
+    put(tmp_path / f"y/a{ending}.wav")
+    pairs, alone = match_recordings(tmp_path / "x", tmp_path / "y")
+    assert [pair.args[1].name for pair in pairs.values()] == [f"a{ending}.wav"]
+    assert alone == {}
+
+
 def test_files_without_a_counterpart_are_named(tmp_path):
     for name in ("x/a.wav", "x/b.wav", "y/b.wav", "y/c.wav"):
         put(tmp_path / name)

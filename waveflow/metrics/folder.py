@@ -14,6 +14,9 @@ from waveflow.audio.mel import MelConfig, MelSpectrogram
 from waveflow.audio.suffixes import AUDIO_SUFFIXES, VOCODED
 from waveflow.metrics.evaluate import Clip, evaluation_mel
 
+# What vocoders put behind the name of a recording: ours, HiFi-GAN and BigVGAN, Parallel WaveGAN, WaveGlow.
+ENDINGS = (VOCODED, "_generated", "_generated_e2e", "_gen", "_synthesis")
+
 
 def find_recordings(path: str | Path) -> dict[str, Path]:
     """Sound files by stem: the one file given, or those of a folder and its subfolders, in order of their
@@ -44,7 +47,8 @@ def match_recordings(
 ) -> tuple[dict[str, Callable[[], Clip]], dict[str, str]]:
     """Pair recordings with their syntheses, by stem; two files given as such are a pair whatever their names.
 
-    `X_waveflow`, as `waveflow vocode` calls it, is the synthesis of X where there is none of X's own stem.
+    `X_waveflow`, as `waveflow vocode` calls it, or X with another vocoder's ending, of `ENDINGS`, is the synthesis of
+    X where there is none of X's own stem.
 
     Args:
         reference: A sound file or a folder of them.
@@ -62,11 +66,13 @@ def match_recordings(
     if Path(reference).is_file() and Path(synthesis).is_file():
         syntheses = dict(zip(references, syntheses.values()))
     common = {stem: stem for stem in references if stem in syntheses}
-    vocoded = {stem: stem + VOCODED for stem in references if stem not in common}
-    common |= {stem: name for stem, name in vocoded.items() if name in syntheses and name not in common}
+    for ending in ENDINGS:
+        vocoded = {stem: stem + ending for stem in references if stem not in common}
+        common |= {stem: name for stem, name in vocoded.items() if name in syntheses and name not in common}
     if not common:
         raise ValueError(
-            f"no file of {reference} has the stem of one of {synthesis}, with or without {VOCODED}; name them alike"
+            f"no file of {reference} has the stem of one of {synthesis}, with or without one of "
+            f"{', '.join(ENDINGS)}; name them alike"
         )
     alone = {stem: f"{file} has no counterpart in {synthesis}" for stem, file in references.items()}
     alone |= {stem: f"{file} has no counterpart in {reference}" for stem, file in syntheses.items()}
