@@ -65,6 +65,17 @@ def test_pictures_are_drawn_of_every_clip_and_system(run, folders, tmp_path):
     assert sorted(p.name for p in (tmp_path / "p/q").iterdir()) == ["a.griffin-lim.png", "a.synthesis.png"]
 
 
+def test_clips_of_speakers_who_read_the_same_are_compared_and_drawn(run, folders, tmp_path):
+    for folder in folders:
+        for speaker, clip in (("bdl", "a"), ("slt", "b")):
+            (folder / speaker).mkdir()
+            (folder / f"{clip}.wav").rename(folder / speaker / "1.wav")
+    code, out, _ = run(*folders, "--pictures", tmp_path / "p", "--json")
+    assert code == 0
+    assert list(json.loads(out)["synthesis"]["clips"]) == ["bdl/1", "slt/1"]
+    assert sorted(p.name for p in (tmp_path / "p").iterdir()) == ["bdl_1.synthesis.png", "slt_1.synthesis.png"]
+
+
 def test_clips_that_cannot_be_compared_are_named_and_the_exit_code_is_1(run, folders):
     x, y = folders
     (y / "b.wav").write_text("no sound at all")

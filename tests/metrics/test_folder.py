@@ -42,6 +42,20 @@ def test_what_vocode_made_belongs_to_its_recording_unless_the_bare_stem_is_there
     assert alone == {}
 
 
+def test_stems_that_speakers_share_are_told_apart_by_their_folders(tmp_path):
+    for name in ("x/bdl/a.wav", "x/slt/a.wav", "y/bdl/a_waveflow.wav", "y/slt/a_waveflow.wav"):
+        put(tmp_path / name)
+    pairs, alone = match_recordings(tmp_path / "x", tmp_path / "y")
+    assert {stem: pair.args[1].relative_to(tmp_path / "y").as_posix() for stem, pair in pairs.items()} == {
+        "bdl/a": "bdl/a_waveflow.wav",
+        "slt/a": "slt/a_waveflow.wav",
+    }
+    assert alone == {}
+    (tmp_path / "y/bdl/a_waveflow.wav").unlink()
+    pairs, alone = match_recordings(tmp_path / "x", tmp_path / "y")
+    assert (list(pairs), list(alone)) == (["slt/a"], ["bdl/a"])
+
+
 @pytest.mark.parametrize("ending", ["_generated", "_generated_e2e", "_gen", "_synthesis"])
 def test_what_other_vocoders_made_is_matched_with_the_ending_they_give_it(tmp_path, ending):
     put(tmp_path / "x/a.wav")
@@ -86,7 +100,7 @@ def test_what_cannot_be_matched_is_refused(tmp_path):
         find_recordings(tmp_path / "z")
     with pytest.raises(ValueError, match="holds no sound files"):
         find_recordings(tmp_path / "empty")
-    put(tmp_path / "x/again/a.flac")
+    put(tmp_path / "x/a.flac")
     with pytest.raises(ValueError, match="share the stem by which files are matched"):
         find_recordings(tmp_path / "x")
 

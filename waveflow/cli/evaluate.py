@@ -146,7 +146,7 @@ def _run(systems: Mapping[str, Clips], pictures: Path | None) -> dict[str, Evalu
 
             def after(stem: str, clip: Clip | None, system: str = system, task: TaskID = task) -> None:
                 if clip is not None and pictures is not None:
-                    _draw(pictures / f"{stem}.{system}.png", f"{stem}, {system}", clip)
+                    _draw(pictures / f"{stem}.{system}.png".replace("/", "_"), f"{stem}, {system}", clip)
                 progress.advance(task)
 
             evaluations[system] = evaluate_clips(clips, on_clip=after)

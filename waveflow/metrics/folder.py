@@ -18,27 +18,33 @@ from waveflow.metrics.evaluate import Clip, evaluation_mel
 ENDINGS = (VOCODED, "_generated", "_generated_e2e", "_gen", "_synthesis")
 
 
-def find_recordings(path: str | Path) -> dict[str, Path]:
-    """Sound files by stem: the one file given, or those of a folder and its subfolders, in order of their
-    names.
+def find_recordings(path: str | Path, *, by_path: bool | None = None) -> dict[str, Path]:
+    """Sound files by stem: the one file given, or those of a folder and its subfolders, in order of their names.
+
+    Args:
+        path: The file or folder.
+        by_path: Call files by their path within the folder, less its suffix; None does so where subfolders repeat a
+            stem, as those of speakers do.
 
     Raises:
-        ValueError: Nothing there, no sound file in the folder, or two files of one stem.
+        ValueError: Nothing there, no sound file in the folder, or two files of one stem, or path.
     """
     path = Path(path)
     if path.is_file():
         return {path.stem: path}
     if not path.is_dir():
         raise ValueError(f"{path} does not exist; give a sound file or a folder of them")
-    found: dict[str, Path] = {}
-    for file in sorted(path.rglob("*")):
-        if file.suffix.lower() not in AUDIO_SUFFIXES or not file.is_file():
-            continue
-        if file.stem in found:
-            raise ValueError(f"{found[file.stem]} and {file} share the stem by which files are matched; rename one")
-        found[file.stem] = file
-    if not found:
+    files = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in AUDIO_SUFFIXES and file.is_file()]
+    if not files:
         raise ValueError(f"{path} holds no sound files; expected some of {', '.join(AUDIO_SUFFIXES)}")
+    stems = [file.stem for file in files]
+    if by_path or (by_path is None and len({*stems}) < len(files)):
+        stems = [file.relative_to(path).with_suffix("").as_posix() for file in files]
+    found: dict[str, Path] = {}
+    for stem, file in zip(stems, files):
+        if stem in found:
+            raise ValueError(f"{found[stem]} and {file} share the stem by which files are matched; rename one")
+        found[stem] = file
     return found
 
 
@@ -62,7 +68,8 @@ def match_recordings(
     Raises:
         ValueError: Nothing to read on one side, one stem twice, or no stem in common.
     """
-    references, syntheses = find_recordings(reference), find_recordings(synthesis)
+    references = find_recordings(reference)
+    syntheses = find_recordings(synthesis, by_path=any("/" in stem for stem in references))
     if Path(reference).is_file() and Path(synthesis).is_file():
         syntheses = dict(zip(references, syntheses.values()))
     common = {stem: stem for stem in references if stem in syntheses}
