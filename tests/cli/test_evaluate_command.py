@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -57,6 +58,51 @@ def test_the_table_has_every_figure(run, folders):
         assert FIGURES[name][0] in out
     assert "4.644" in out
     assert "x real time" not in out
+
+
+@pytest.fixture
+def systems(folders):
+    """The two clips, syntheses of both, and of another system that is silent in one of them."""
+    x, y = folders
+    audio, rate = io.read(CLIP)
+    other = x.parent / "z"
+    other.mkdir()
+    for name, synthesis in (("a", 0.5 * audio), ("b", 0 * audio)):
+        io.write(other / f"{name}_generated.wav", synthesis, rate, subtype="FLOAT")
+    return x, y, other
+
+
+def test_systems_are_compared_with_the_first_over_the_clips_that_both_have(run, systems):
+    code, out, _ = run(*systems, "--json")
+    assert code == 0
+    report = json.loads(out)
+    assert list(report) == ["y", "z"]
+    assert "difference" not in report["y"]
+    difference = report["z"]["difference"]["gain_db"]
+    assert (difference["mean"], difference["n"]) == (pytest.approx(-6.02, abs=0.01), 1)
+    assert report["z"]["difference"]["vuv_f1"]["n"] == 2
+
+
+def test_the_table_says_of_how_many_clips_a_mean_is_where_it_is_not_of_all(run, systems):
+    code, out, err = run(*systems)
+    assert code == 0
+    assert "-6.02 (1 of 2)" in out
+    assert "less y, clip by clip" in out
+    assert "z, b, pesq: the synthesis is silent" in err
+
+
+def test_systems_that_would_be_called_alike_are_refused(run, systems, tmp_path):
+    x, y, _ = systems
+    shutil.copytree(y, tmp_path / "more/y")
+    shutil.copytree(y, tmp_path / "griffin-lim")
+    for arguments, problem in (
+        ((y, tmp_path / "more/y"), "are both called y"),
+        ((y, tmp_path / "griffin-lim", "--griffin-lim"), "called griffin-lim"),
+        ((y / "a.wav", y), "a.wav is a file among several"),
+    ):
+        code, _, err = run(x, *arguments)
+        assert code == 2
+        assert problem in " ".join(err.split())
 
 
 def test_pictures_are_drawn_of_every_clip_and_system(run, folders, tmp_path):
@@ -136,6 +182,7 @@ def test_recordings_at_another_rate_are_resampled_to_the_models(run, tmp_path):
         ((CLIP, "--sample-rate", 16000), "leave it out"),
         ((CLIP, "--model", "nobody"), "no model 'nobody'"),
         ((CLIP, CLIP, "--pictures", "/dev/null/p"), "cannot make the folder"),
+        ((CLIP, CLIP, "--denoise", 0.1), "are a model's"),
         ((CLIP, CLIP, "--what"), "No such option"),
     ],
 )

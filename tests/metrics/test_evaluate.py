@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from waveflow.audio.mel import MelConfig
-from waveflow.metrics import Clip, evaluate_clips, evaluate_pair, evaluation_mel
+from waveflow.metrics import Clip, Evaluation, Scores, evaluate_clips, evaluate_pair, evaluation_mel
 from waveflow.metrics.evaluate import METRICS
 
 PERFECT = {
@@ -118,6 +118,16 @@ def test_clips_that_fail_are_named_and_the_rest_is_compared(speech):
     summary = evaluation.summary()
     assert summary["gain_db"].mean == pytest.approx(-3.01, abs=0.01)
     assert summary["bits_per_sample"].n == 1
+
+
+def test_a_small_difference_shows_clip_by_clip_where_the_means_overlap():
+    x = Evaluation({str(i): Scores({"pesq": 2 + 0.2 * i, "mcd": 5.0}) for i in range(10)})
+    y = Evaluation({str(i): Scores({"pesq": 2.1 + 0.2 * i + 0.01 * (i % 2)}) for i in range(1, 12)})
+    assert y.summary()["pesq"].low < x.summary()["pesq"].high
+    difference = y.difference(x)
+    assert list(difference) == ["pesq"]
+    assert difference["pesq"].n == 9
+    assert 0.1 <= difference["pesq"].low < 0.1056 < difference["pesq"].high < 0.12
 
 
 def test_the_report_is_plain_json(speech):

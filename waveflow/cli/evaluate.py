@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json as json_format
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -43,9 +43,10 @@ Clips = dict[str, "Callable[[], Clip]"]
 def evaluate(
     reference: Annotated[Path, typer.Argument(help="Recording, or folder of recordings.")],
     synthesis: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Argument(
-            help="Synthesis, or folder of the same stems, with `_waveflow` or not; without it, a model is evaluated."
+            help="Synthesis, or folders of the same stems, a system each, with a vocoder's ending (`_waveflow`, "
+            "`_generated`, ...) or not; without it, a model is evaluated."
         ),
     ] = None,
     model: ModelOption = None,
@@ -67,33 +68,42 @@ def evaluate(
 ) -> None:
     """Measure syntheses against recordings, or a model on recordings.
 
+    Systems after the first are also compared with it clip by clip.
+
     Example: `waveflow evaluate recordings/ vocoded/ --pictures pictures/`
+
+    Example: `waveflow evaluate recordings/ hifigan/ lapglow/`
 
     Example: `waveflow evaluate recordings/ --model lapglow --griffin-lim --json`
     """
     from waveflow import metrics
 
-    if synthesis is not None and model is not None:
-        raise ValueError(f"both a synthesis ({synthesis}) and a model ({model}) were given; give one of them")
-    if synthesis is None and sample_rate is not None:
+    if synthesis and model is not None:
+        raise ValueError(f"both a synthesis ({synthesis[0]}) and a model ({model}) were given; give one of them")
+    if not synthesis and sample_rate is not None:
         raise ValueError("--sample-rate is for two folders; a model is evaluated at its own rate, leave it out")
+    if synthesis and (sigma is not None or denoise or project):
+        raise ValueError("--sigma, --denoise and --project are a model's; syntheses are measured as they are")
     files = metrics.find_recordings(reference)
     mel = None
-    if synthesis is not None:
-        clips, alone = metrics.match_recordings(reference, synthesis, sample_rate=sample_rate)
-        systems = {"synthesis": clips}
+    systems: dict[str, Clips] = {}
+    alone: dict[str, dict[str, str]] = {}
+    if synthesis:
+        for name, folder in _names(synthesis).items():
+            systems[name], alone[name] = metrics.match_recordings(reference, folder, sample_rate=sample_rate)
     else:
-        vocoder, alone = load_vocoder(model, device), {}
+        vocoder = load_vocoder(model, device)
         mel = vocoder.config.mel
         vocode = partial(vocoder, seed=seed, sigma=sigma, denoise=denoise, project=project)
         _warm_up(vocoder, vocode)
-        clips = metrics.vocode_recordings(
+        systems[vocoder.name or "model"] = metrics.vocode_recordings(
             files, lambda target, _: vocode(target), mel, bits_per_sample=vocoder.bits_per_sample
         )
-        systems = {vocoder.name or "model": clips}
     if griffin_lim:
+        if "griffin-lim" in systems:
+            raise ValueError("one of the folders is called griffin-lim, as --griffin-lim is; rename it")
         systems["griffin-lim"] = metrics.vocode_recordings(
-            {stem: files[stem] for stem in clips},
+            {stem: file for stem, file in files.items() if any(stem in clips for clips in systems.values())},
             partial(metrics.griffin_lim, seed=seed),
             mel,
             sample_rate=sample_rate,
@@ -102,18 +112,44 @@ def evaluate(
         _prepare(pictures)
 
     evaluations = _run(systems, pictures)
-    next(iter(evaluations.values())).failures.update(alone)
+    for name, reasons in alone.items():
+        evaluations[name].failures.update(reasons)
+    first, *others = evaluations
+    differences = {name: evaluations[name].difference(evaluations[first]) for name in others}
     if json:
         report = {name: evaluation.to_dict() for name, evaluation in evaluations.items()}
+        for name, summaries in differences.items():
+            report[name]["difference"] = metrics.summaries_to_dict(summaries)
         print(json_format.dumps(report, indent=2))
     elif any(evaluation.clips for evaluation in evaluations.values()):
         from rich.console import Console
 
-        Console().print(_table(evaluations))
+        n_clips = max(len(evaluation.clips) for evaluation in evaluations.values())
+        summaries_of = {name: evaluation.summary() for name, evaluation in evaluations.items()}
+        Console().print(_table(summaries_of, n_clips, f"{n_clips} clips, mean [95 % interval]"))
+        if any(differences.values()):
+            Console().print(_table(differences, n_clips, f"less {first}, clip by clip, mean [95 % interval]"))
     for system, evaluation in evaluations.items():
         _report(system, evaluation)
     if any(evaluation.failures for evaluation in evaluations.values()):
         raise typer.Exit(1)
+
+
+def _names(syntheses: Sequence[Path]) -> dict[str, Path]:
+    """What to call each; one alone is `synthesis`, several go by their folders."""
+    if len(syntheses) == 1:
+        return {"synthesis": syntheses[0]}
+    names: dict[str, Path] = {}
+    for path in syntheses:
+        if path.is_file():
+            raise ValueError(f"{path} is a file among several syntheses; give a folder a system, or one pair of files")
+        name = path.resolve().name
+        if name in names:
+            raise ValueError(
+                f"{names[name]} and {path} are both called {name}; rename one, for systems go by their folder"
+            )
+        names[name] = path
+    return names
 
 
 def _warm_up(vocoder: Vocoder, vocode: Callable[[Tensor], Tensor]) -> None:
@@ -159,29 +195,30 @@ def _draw(path: Path, title: str, clip: Clip) -> None:
     save_comparison(path, clip.reference, clip.synthesis, evaluation_mel(clip.sample_rate), title=title)
 
 
-def _table(evaluations: Mapping[str, Evaluation]) -> Table:
+def _table(systems: Mapping[str, Mapping[str, Summary]], n_clips: int, title: str) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    summaries = {name: evaluation.summary() for name, evaluation in evaluations.items()}
-    n_clips = max(len(evaluation.clips) for evaluation in evaluations.values())
-    table = Table(title=f"{n_clips} clips, mean [95 % interval]")
-    for column in ("figure", "better", *summaries):
-        justify: Literal["left", "right"] = "left" if column in ("figure", "better") else "right"
-        table.add_column(escape(column), justify=justify, no_wrap=True)
+    table = Table(title=escape(title))
+    for column in ("figure", "better"):
+        table.add_column(column, no_wrap=True)
+    for system in systems:
+        table.add_column(escape(system), justify="right")
     for name, (label, digits, better) in FIGURES.items():
-        if any(name in summary for summary in summaries.values()):
-            cells = [_cell(summary.get(name), digits) for summary in summaries.values()]
+        if any(name in summaries for summaries in systems.values()):
+            cells = [_cell(summaries.get(name), digits, n_clips) for summaries in systems.values()]
             table.add_row(label, better, *map(escape, cells))
     return table
 
 
-def _cell(summary: Summary | None, digits: int) -> str:
+def _cell(summary: Summary | None, digits: int, n_clips: int) -> str:
+    """Mean and interval, and of how many clips where it is not all."""
     if summary is None or not summary.n:
         return "-"
-    if summary.n == 1:
-        return f"{summary.mean:.{digits}f}"
-    return f"{summary.mean:.{digits}f} [{summary.low:.{digits}f}, {summary.high:.{digits}f}]"
+    cell = f"{summary.mean:.{digits}f}"
+    if summary.n > 1:
+        cell += f" [{summary.low:.{digits}f}, {summary.high:.{digits}f}]"
+    return cell if summary.n == n_clips else f"{cell} ({summary.n} of {n_clips})"
 
 
 def _report(system: str, evaluation: Evaluation) -> None:

@@ -1,7 +1,15 @@
 """How good a synthesis is: spectral, pitch, cepstral and perceptual figures, and the baseline to beat."""
 
 from waveflow.metrics.errors import UndefinedMetric
-from waveflow.metrics.evaluate import Clip, Evaluation, Scores, evaluate_clips, evaluate_pair, evaluation_mel
+from waveflow.metrics.evaluate import (
+    Clip,
+    Evaluation,
+    Scores,
+    evaluate_clips,
+    evaluate_pair,
+    evaluation_mel,
+    summaries_to_dict,
+)
 from waveflow.metrics.folder import find_recordings, match_recordings, vocode_recordings
 from waveflow.metrics.griffin_lim import griffin_lim
 from waveflow.metrics.mcd import dtw_path, mel_cepstral_distortion, mel_cepstrum
@@ -36,6 +44,7 @@ __all__ = [
     "pesq",
     "save_comparison",
     "stoi",
+    "summaries_to_dict",
     "summarize",
     "track_pitch",
     "vocode_recordings",

@@ -56,10 +56,18 @@ class Evaluation:
         """Mean and 95 % bootstrap interval of every figure."""
         return summarize(list(self.clips.values()))
 
+    def difference(self, other: Evaluation) -> dict[str, Summary]:
+        """Mean and interval of every figure less the other's, over the clips that have it in both.
+
+        Clips differ more than systems do, so this interval tells two systems apart where their own overlap.
+        """
+        pairs = [(clip, other.clips[name]) for name, clip in self.clips.items() if name in other.clips]
+        return summarize([{name: x[name] - y[name] for name in x if name in y} for x, y in pairs])
+
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON; a figure that does not exist is None."""
         return {
-            "summary": {name: _finite(asdict(summary)) for name, summary in self.summary().items()},
+            "summary": summaries_to_dict(self.summary()),
             "clips": {name: _finite(scores) for name, scores in self.clips.items()},
             "notes": {name: scores.notes for name, scores in self.clips.items() if scores.notes},
             "failures": self.failures,
@@ -193,6 +201,11 @@ METRICS: dict[str, Callable[[_Pair], Any]] = {
     "gain_db": lambda pair: alignment.gain_db(pair.reference, pair.synthesis),
     "offset_ms": lambda pair: alignment.offset_ms(pair.reference, pair.synthesis, pair.sample_rate),
 }
+
+
+def summaries_to_dict(summaries: Mapping[str, Summary]) -> dict[str, dict[str, float | None]]:
+    """Summaries by name, ready for JSON; a mean or an end that does not exist is None."""
+    return {name: _finite(asdict(summary)) for name, summary in summaries.items()}
 
 
 def _finite(figures: Mapping[str, float]) -> dict[str, float | None]:
