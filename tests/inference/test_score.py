@@ -89,6 +89,19 @@ def test_a_recording_too_short_to_score_is_named(scorer, tmp_path):
         score_file(scorer, write(tmp_path / "tiny.wav", np.zeros(1)))
 
 
+def test_channels_that_cancel_each_other_are_silent(scorer, tmp_path):
+    noise = 0.1 * np.random.default_rng(0).standard_normal(22050)
+    found = score_file(scorer, write(tmp_path / "opposite.wav", np.stack([noise, -noise], 1)))
+    assert seen(found) == ["silent"]
+    assert found.peak > 0.1
+
+
+def test_a_recording_whose_density_is_no_number_is_named(scorer, tmp_path):
+    soundfile.write(tmp_path / "vast.wav", np.full(22050, 1e38), 22050, subtype="FLOAT")
+    with pytest.raises(ValueError, match=r"vast\.wav cannot be scored: its peak is 1e\+38, expected full scale 1"):
+        score_file(scorer, tmp_path / "vast.wav")
+
+
 def test_few_recordings_have_no_outlier():
     scores = [Score(Path(f"{i}"), 1.0, 22050, 0.5, 0.0, 4.0, bits) for i, bits in enumerate([8, 8, 8, 20])]
     flag_unlikely(scores)

@@ -29,8 +29,8 @@ def score(
 ) -> None:
     """Tell how likely recordings are under the model, and flag the odd ones.
 
-    Flags: silent; clipped; rate, below the model's; incompressible, at more than the 16 bits a sample of plain PCM;
-    unlikely, far from the median of all that are given.
+    Flags: silent, as mixed to mono; clipped; rate, below the model's; incompressible, at more than the 16 bits a sample
+    of plain PCM; unlikely, far from the median of all that are given.
 
     Example: `waveflow score recordings/`
     """

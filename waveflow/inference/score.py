@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,18 +52,23 @@ def score_file(vocoder: Vocoder, path: Path) -> Score:
     It is incompressible where the model spends more on it than the 16 bits a sample that it has as plain PCM.
 
     Raises:
-        ValueError: It cannot be read, or is shorter than one group of samples; the message names it.
+        ValueError: It cannot be read, is shorter than one group of samples, or so loud that its density is no number;
+            the message names it.
     """
     channels, rate = io.read(path, mono=False)
     clipping = Clipping()
     clipping.watch(channels)
     peak = channels.abs().max().item()
+    mixed = channels.mean(0)
     try:
-        nats = vocoder.nats_per_sample(io.resample(channels.mean(0), rate, vocoder.sample_rate)).item()
+        nats = vocoder.nats_per_sample(io.resample(mixed, rate, vocoder.sample_rate)).item()
+        if not math.isfinite(nats):
+            raise ValueError(f"its peak is {peak:.3g}, expected full scale 1; write it anew")
     except ValueError as error:
         raise ValueError(f"{path} cannot be scored: {error}") from error
     score = Score(path, channels.shape[1] / rate, rate, peak, clipping.share, nats, bits_per_sample(nats))
-    if peak < SILENT_PEAK:
+    # What is scored: channels of opposite polarity cancel.
+    if mixed.abs().max() < SILENT_PEAK:
         score.flags.append("silent")
     if clipping.share > CLIPPED_SHARE:
         score.flags.append("clipped")
