@@ -60,7 +60,11 @@ def held_out_clips(data: Path, per_speaker: int) -> dict[str, list[Path]]:
 def measure(
     vocoder: Vocoder, clips: list[Path], *, rounds: Sequence[int] = (0, 2, 16), griffin_lim_too: bool = True
 ) -> dict[str, dict[str, float]]:
-    """Mean figures of the model after so many rounds of projection, and of Griffin-Lim on the same mels."""
+    """Mean figures of the model after so many rounds of projection, and of Griffin-Lim on the same mels.
+
+    Raises:
+        ValueError: A clip cannot be compared; means over the others would pass for means over all.
+    """
     systems: dict[str, list[Clip]] = {}
     transform = MelSpectrogram(evaluation_mel(vocoder.sample_rate))
     for number, path in enumerate(clips):
@@ -78,7 +82,10 @@ def measure(
             systems.setdefault(GRIFFIN_LIM, []).append(Clip(audio, classic, vocoder.sample_rate))
     found = {}
     for system, pairs in systems.items():
-        summary = evaluate_clips({str(i): lambda pair=pair: pair for i, pair in enumerate(pairs)}).summary()
+        evaluation = evaluate_clips({str(path): lambda pair=pair: pair for path, pair in zip(clips, pairs)})
+        if evaluation.failures:
+            raise ValueError("; ".join(f"{system}, {clip}: {why}" for clip, why in evaluation.failures.items()))
+        summary = evaluation.summary()
         found[system] = {name: summary[name].mean for name in summary}
     return found
 

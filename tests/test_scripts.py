@@ -1,14 +1,19 @@
 """The scripts do what their docstrings say, at a small size."""
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from conftest import DATA
+from small_models import small
 
 import waveflow
+from waveflow.inference import Vocoder
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
@@ -40,3 +45,12 @@ def test_round_trips_of_full_size_models_are_exact():
     out = run("check_round_trip.py", "lapglow-base", "waveglow-64", clip, "--seconds", 0.5)
     errors = [float(line.split("largest error ")[1].split()[0]) for line in out.splitlines()]
     assert [error < bound for error, bound in zip(errors, [1e-3, 1e-7] * 2, strict=True)] == [True] * 4
+
+
+def test_a_model_card_is_not_written_of_some_of_the_clips(monkeypatch):
+    card = SimpleNamespace(**runpy.run_path(str(SCRIPTS / "write_model_card.py")))
+    clip = DATA / "ljspeech/wavs/LJ001-0002.flac"
+    vocoder = Vocoder(small("lapglow"))
+    monkeypatch.setattr(type(vocoder), "__call__", lambda self, mel, **_: torch.zeros(256))
+    with pytest.raises(ValueError, match=r"model, .*LJ001-0002\.flac: .*expected lengths within"):
+        card.measure(vocoder, [clip], rounds=[0], griffin_lim_too=False)
