@@ -135,7 +135,9 @@ class MelConfig:
         Args:
             name: nvidia (also waveglow, tacotron2, squeezewave), hifigan (also matcha), bigvgan_22khz,
                 bigvgan_24khz, bigvgan_44khz, vocos, parallelwavegan (also espnet), parallelwavegan_24khz,
-                flowavenet, nemo. ParallelWaveGAN normalises by its corpus: give `mean` and `std`. FloWaveNet
+                flowavenet, nemo. BigVGAN's checkpoints at 22 kHz have bands up to 8 kHz, HiFi-GAN's mel, but for
+                bigvgan_v2_22khz_80band_256x, which bigvgan_22khz is; bigvgan_v2_44khz_128band_256x has
+                `hop_length=256`. ParallelWaveGAN normalises by its corpus: give `mean` and `std`. FloWaveNet
                 scales each recording to a peak of 0.999 first; that is the caller's part.
             changes: Settings that differ, e.g. `hop_length=300`.
 
