@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from waveflow.audio.mel import MelConfig
+from waveflow.audio.resampling import resample
 from waveflow.metrics import Clip, Evaluation, Scores, evaluate_clips, evaluate_pair, evaluation_mel
 from waveflow.metrics.evaluate import METRICS
 
@@ -50,6 +51,17 @@ def test_a_delay_is_measured_and_mentioned(speech):
     assert "50 ms late" in scores.notes["offset_ms"]
     # Alignment undoes a delay; frame by frame it would count for 7.7 dB.
     assert scores["mcd"] < 2.0
+
+
+def test_pesq_of_telephone_audio_has_a_note(speech):
+    audio = resample(*speech, 8000)
+    assert "compare that of 8000 Hz with its like only" in evaluate_pair(audio, audio, 8000).notes["pesq"]
+
+
+def test_notes_that_a_clip_brings_are_kept(speech):
+    audio, rate = speech
+    clip = Clip(audio, audio, rate, notes={"sample_rate": "low"})
+    assert evaluate_clips({"a": lambda: clip}, metrics=["gain_db"]).clips["a"].notes == {"sample_rate": "low"}
 
 
 def test_a_silent_synthesis_gives_reasons_instead_of_figures(speech):

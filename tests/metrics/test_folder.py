@@ -88,6 +88,15 @@ def test_unequal_rates_are_refused_unless_one_is_named(tmp_path):
     clip = match_recordings(x, y, sample_rate=8000)[0]["a"]()
     assert clip.sample_rate == 8000
     assert len(clip.reference) == len(clip.synthesis) == 800
+    assert clip.notes == {}
+
+
+def test_audio_compared_above_the_rate_of_its_file_has_a_note(tmp_path):
+    x, y = put(tmp_path / "a.wav", rate=16000), put(tmp_path / "b.wav", rate=8000)
+    note = "a file at 8000 Hz is compared at 16000 Hz, though it holds nothing above 4000 Hz"
+    assert note in match_recordings(x, y, sample_rate=16000)[0]["a"]().notes["sample_rate"]
+    vocoded = vocode_recordings({"b": y}, lambda mel, _: torch.zeros(1600), sample_rate=16000)
+    assert note in vocoded["b"]().notes["sample_rate"]
 
 
 def test_what_cannot_be_matched_is_refused(tmp_path):

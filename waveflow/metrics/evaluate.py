@@ -23,7 +23,7 @@ class Scores(dict[str, float]):
     """Figures of one pair by name, NaN where a figure does not exist.
 
     Attributes:
-        notes: For each NaN the reason, and a warning where level or offset is out of the ordinary.
+        notes: For each NaN the reason, and a warning where level, offset or band is out of the ordinary.
     """
 
     def __init__(self, figures: Mapping[str, float] | None = None, notes: Mapping[str, str] | None = None) -> None:
@@ -32,12 +32,13 @@ class Scores(dict[str, float]):
 
 
 class Clip(NamedTuple):
-    """A reference and its synthesis, shape `(T,)` each, and figures known already."""
+    """A reference and its synthesis, shape `(T,)` each, with figures and notes known already."""
 
     reference: Tensor
     synthesis: Tensor
     sample_rate: int
     figures: Mapping[str, float] = {}
+    notes: Mapping[str, str] = {}
 
 
 @dataclass
@@ -132,6 +133,8 @@ def evaluate_pair(
                 raise
             scores[name], scores.notes[name] = math.nan, str(reason)
     scores.notes.update(alignment.warnings(scores))
+    if sample_rate < perceptual.PESQ_RATE and math.isfinite(scores.get("pesq", math.nan)):
+        scores.notes["pesq"] = f"wide-band PESQ expects 16000 Hz; compare that of {sample_rate} Hz with its like only"
     return scores
 
 
@@ -156,7 +159,7 @@ def evaluate_clips(
             x, y = alignment.trim_pair(*made[:3])
             scores = evaluate_pair(x, y, made.sample_rate, metrics=metrics)
             clip = made._replace(reference=x, synthesis=y)
-            evaluation.clips[name] = Scores({**scores, **clip.figures}, scores.notes)
+            evaluation.clips[name] = Scores({**scores, **clip.figures}, {**scores.notes, **clip.notes})
         except (ValueError, OSError, RuntimeError) as error:
             evaluation.failures[name] = str(error)
         if on_clip is not None:

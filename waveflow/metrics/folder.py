@@ -124,21 +124,35 @@ def _vocoded(
     sample_rate: int | None,
     bits_per_sample: Callable[[Tensor], Tensor] | None,
 ) -> Clip:
-    audio, rate = io.read(path, sample_rate)
+    audio, recorded = io.read(path)
+    rate = recorded if sample_rate is None else sample_rate
+    audio = io.resample(audio, recorded, rate)
     config = mel or evaluation_mel(rate)
     target = MelSpectrogram(config)(audio)
     start = time.perf_counter()
     synthesis = vocode(target, config).cpu()
     elapsed = time.perf_counter() - start
     figures = {} if bits_per_sample is None else {"bits_per_sample": float(bits_per_sample(audio))}
-    return Clip(audio, synthesis, rate, {**figures, "x_real_time": len(audio) / rate / elapsed})
+    figures["x_real_time"] = len(audio) / rate / elapsed
+    return Clip(audio, synthesis, rate, figures, _missing_band(recorded, rate))
 
 
 def _read(reference: Path, synthesis: Path, sample_rate: int | None) -> Clip:
-    (x, rate), (y, other) = (io.read(path, sample_rate) for path in (reference, synthesis))
-    if rate != other:
+    (x, rate), (y, other) = (io.read(path) for path in (reference, synthesis))
+    if sample_rate is None and rate != other:
         raise ValueError(
             f"{reference} is at {rate} Hz and {synthesis} at {other} Hz; name the rate to compare them at "
             f"(--sample-rate {min(rate, other)})"
         )
-    return Clip(x, y, rate)
+    at = rate if sample_rate is None else sample_rate
+    return Clip(io.resample(x, rate, at), io.resample(y, other, at), at, notes=_missing_band(min(rate, other), at))
+
+
+def _missing_band(recorded: int, rate: int) -> dict[str, str]:
+    """A note where audio is compared above the rate of its file."""
+    if recorded >= rate:
+        return {}
+    return {
+        "sample_rate": f"a file at {recorded} Hz is compared at {rate} Hz, though it holds nothing above "
+        f"{recorded // 2} Hz: what a vocoder makes there counts as error"
+    }
