@@ -165,6 +165,15 @@ def test_unknown_formats_and_folders_of_other_things_are_refused(tmp_path):
         export_model(small("lapglow"), tmp_path)
 
 
+@pytest.mark.slow
+def test_a_model_that_cannot_be_traced_is_refused_in_one_line(tmp_path, capfd):
+    model = build("wavenode", factors=[8, 2], n_blocks_per_split=1, n_channels=8, n_layers=1)
+    with pytest.raises(ValueError, match="WaveNODE cannot be exported with a dynamic length"):
+        export_model(model, tmp_path / "out", formats=["torch"])
+    assert capfd.readouterr().err == ""  # PyTorch prints the graph, a megabyte of a whole model
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_compiler_or_package_that_is_missing_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(export.shutil, "which", lambda _: None)
     with pytest.raises(ValueError, match=r"needs a C\+\+ compiler"):

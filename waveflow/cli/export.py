@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_format
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -44,7 +45,8 @@ def export(
     target = one_of(directory, output, "DIRECTORY")
     flow = load(find_checkpoint(model))
     try:
-        with Console(stderr=True).status("exporting and proving"):
+        # Exporting turns sys.stderr elsewhere, where Console(stderr=True) would follow.
+        with Console(file=sys.stderr).status("exporting and proving"):
             files = export_model(
                 flow, target, formats=formats or ["onnx"], from_audio=from_audio, draw_noise=draw_noise
             )

@@ -10,7 +10,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
 from io import StringIO
 from pathlib import Path
@@ -281,10 +281,10 @@ def _speed(run: Run, graph: Graph) -> float:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporters' own chatter; what goes wrong is raised."""
+    """Without the exporters' own chatter, a whole graph where one fails; what goes wrong is raised."""
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), redirect_stdout(StringIO()):
+        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
