@@ -152,7 +152,7 @@ def main() -> None:
             f"- Training: {trained['steps']} steps of {trained['batch']}, {trained['objective']}, "
             f"{trained['hours']} hours on {trained['device']}, by `scripts/train_pretrained.py`."
         ),
-        "- Licence of the weights: CC0 1.0.",
+        f"- Licence of the weights: {trained['licence']}.",
         "",
         prose(
             "Means over clips that were held out (`scripts/heldout.txt`); flemishguy, nathalie and kerstin are "

@@ -2,6 +2,8 @@ import json
 
 import pytest
 
+from waveflow.checkpoints import native
+
 
 @pytest.mark.slow
 def test_export_prints_size_likeness_and_speed_of_each_file(run, checkpoint, tmp_path):
@@ -12,6 +14,8 @@ def test_export_prints_size_likeness_and_speed_of_each_file(run, checkpoint, tmp
     assert found["snr"] >= 60
     assert found["x_real_time"] > 0
     assert found["min_frames"] == 3
+    metadata = json.loads((tmp_path / "out" / "export.json").read_text())["metadata"]
+    assert metadata == {"weights_sha256": native.read_facts(checkpoint)["weights_sha256"]}
     code, out, err = run("export", tmp_path / "out", "-m", checkpoint, "-f", "torch")
     assert code == 0, err
     assert "dB like the model" in out

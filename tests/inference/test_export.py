@@ -13,7 +13,7 @@ from waveflow.decibels import signal_to_error
 from waveflow.extras import MissingExtra
 from waveflow.inference import Vocoder, export
 from waveflow.inference.export import export as export_model
-from waveflow.inference.exported import ConvolvedMel, Graph, keyed_noise
+from waveflow.inference.exported import ConvolvedMel, Graph, context_frames, keyed_noise
 from waveflow.inference.noise import batch_normal
 from waveflow.models import build
 
@@ -45,7 +45,7 @@ def exported(tmp_path_factory):
     """A LapGlow exported to ONNX, its weights those of a half-precision checkpoint."""
     directory = tmp_path_factory.mktemp("exports") / "lapglow"
     model = small("lapglow").half().float()
-    files = export_model(model, directory)
+    files = export_model(model, directory, metadata={"licence": "CC0 1.0"})
     return model, directory, files
 
 
@@ -78,17 +78,19 @@ def test_lapglows_onnx_is_made_of_what_a_browser_runs(exported):
 
 @pytest.mark.slow
 def test_an_export_describes_itself_and_names_no_folder_of_its_maker(exported):
-    _, directory, files = exported
+    model, directory, files = exported
     facts = json.loads((directory / "export.json").read_text())
     assert facts["inputs"] == {"mel": ["batch", 80, "frames"], "noise": ["batch", "samples"], "sigma": []}
     assert MelConfig.from_dict(facts["config"]["mel"]) == MelConfig()
     assert facts["min_frames"] == files[0].min_frames == 3
+    assert facts["context_frames"] == model.receptive_field // 256
+    assert facts["metadata"] == {"licence": "CC0 1.0"}
     assert facts["files"][0]["snr"] == files[0].snr >= 60
     assert files[0].size == (directory / "model.onnx").stat().st_size
     content = (directory / "model.onnx").read_bytes()
     assert b".py" not in content
     stored = {entry.key: entry.value for entry in onnx.load(directory / "model.onnx").metadata_props}
-    assert json.loads(stored["waveflow"])["inputs"] == facts["inputs"]
+    assert json.loads(stored["waveflow"]) == {key: value for key, value in facts.items() if key != "files"}
     assert [i.name for i in session(directory).get_inputs()] == ["mel", "noise", "sigma"]
 
 
@@ -197,6 +199,21 @@ def test_noise_of_the_graph_is_the_vocoders(n):
     seeds = [0, 7, 2**63 + 11]
     signed = torch.tensor([0, 7, 2**63 + 11 - 2**64])
     assert torch.equal(keyed_noise(signed, n), batch_normal(seeds, 0, n))
+
+
+@pytest.mark.parametrize(("name", "from_audio"), [("lapglow", False), ("lapglow", True), ("waveglow", False)])
+def test_stretches_with_as_much_context_as_an_export_tells_join_to_the_whole(name, from_audio):
+    graph = Graph(small(name), from_audio=from_audio)
+    context, n_frames, sigma = context_frames(graph), 90, torch.tensor(0.5)
+    told, noise, _ = export.example(graph, 1, n_frames)
+    step = 256 if from_audio else 1
+    pieces = []
+    for start in range(0, n_frames, 13):
+        first, last = max(0, start - context), min(n_frames, start + 13 + context)
+        piece = graph(told[..., first * step : last * step], noise[:, first * 256 : last * 256], sigma)
+        pieces.append(piece[:, (start - first) * 256 :][:, : 13 * 256])
+    assert first > 0, "the last stretch saw everything"
+    assert snr(torch.cat(pieces, dim=1), graph(told, noise, sigma)) > 100
 
 
 @pytest.mark.parametrize("name", ["lapglow", "waveglow"])

@@ -38,17 +38,23 @@ def export(
     from rich.table import Table
 
     from waveflow.checkpoints import CheckpointError
-    from waveflow.checkpoints.native import load
+    from waveflow.checkpoints.native import load, read_facts
     from waveflow.inference.export import export as export_model
     from waveflow.inference.loading import find_checkpoint
 
     target = one_of(directory, output, "DIRECTORY")
-    flow = load(find_checkpoint(model))
+    path = find_checkpoint(model)
+    flow, told = load(path), read_facts(path)
     try:
         # Exporting turns sys.stderr elsewhere, where Console(stderr=True) would follow.
         with Console(file=sys.stderr).status("exporting and proving"):
             files = export_model(
-                flow, target, formats=formats or ["onnx"], from_audio=from_audio, draw_noise=draw_noise
+                flow,
+                target,
+                formats=formats or ["onnx"],
+                from_audio=from_audio,
+                draw_noise=draw_noise,
+                metadata={**told["metadata"], "weights_sha256": told["weights_sha256"]},
             )
     except CheckpointError as error:
         complain(str(error))

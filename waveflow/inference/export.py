@@ -24,7 +24,7 @@ from waveflow.audio.mel import MelSpectrogram
 from waveflow.checkpoints.atomic import atomic_directory
 from waveflow.decibels import signal_to_error
 from waveflow.extras import require
-from waveflow.inference.exported import Graph
+from waveflow.inference.exported import Graph, context_frames
 from waveflow.inference.noise import batch_normal
 from waveflow.models import MelFlow, config_to_dict, model_name
 
@@ -69,13 +69,14 @@ def export(
     formats: Sequence[str] = ("onnx",),
     from_audio: bool = False,
     draw_noise: bool = False,
+    metadata: dict[str, Any] | None = None,
 ) -> list[Exported]:
     """Write a model for other runtimes, with dynamic batch and length, and prove each file against the model.
 
     The files take `mel` (or `recording`), `noise` (or `seed`) and `sigma`, as `Graph` says, and give `audio`. Beside
-    them lies `export.json`: the model, its mel contract, inputs, the fewest frames, and the proof. Each file carries
-    the same but for the proof: ONNX and AOTInductor as metadata `waveflow`, torch.export as the extra file
-    `export.json`.
+    them lies `export.json`: the model, its mel contract, inputs, the fewest frames, how far a stretch is reached by its
+    neighbours, and the proof. Each file carries the same but for the proof: ONNX and AOTInductor as metadata
+    `waveflow`, torch.export as the extra file `export.json`.
 
     Args:
         model: The model.
@@ -84,6 +85,7 @@ def export(
             machine's CPU, which needs a C++ compiler and takes contiguous inputs).
         from_audio: The files compute the mel of recordings themselves.
         draw_noise: The files draw the keyed noise of a seed themselves.
+        metadata: Facts to keep with the files (training, source, licence), plain JSON values.
 
     Returns:
         One entry a format.
@@ -107,7 +109,7 @@ def export(
     model = model.cpu().eval()
     graph = Graph(model, from_audio=from_audio, draw_noise=draw_noise).eval()
     program = _program(graph)
-    facts = _facts(graph, model)
+    facts = _facts(graph, model, metadata)
     writers = {"onnx": _write_onnx, "torch": _write_torch, "aoti": _write_aoti}
     exported = []
     with atomic_directory(directory) as staging:
@@ -163,7 +165,7 @@ def _program(graph: Graph) -> torch.export.ExportedProgram:
     return program
 
 
-def _facts(graph: Graph, model: MelFlow) -> dict[str, Any]:
+def _facts(graph: Graph, model: MelFlow, metadata: dict[str, Any] | None = None) -> dict[str, Any]:
     mel = model.mel_config
     told = {"recording": ["batch", "samples"]} if graph.mel is not None else {"mel": ["batch", mel.n_mels, "frames"]}
     noise = {"seed": ["batch"]} if graph.draw_noise else {"noise": ["batch", "samples"]}
@@ -175,6 +177,8 @@ def _facts(graph: Graph, model: MelFlow) -> dict[str, Any]:
         "output": {"audio": ["batch", "samples"]},
         "samples_per_frame": mel.hop_length,
         "min_frames": min_frames(graph),
+        "context_frames": context_frames(graph),
+        "metadata": metadata or {},
     }
 
 

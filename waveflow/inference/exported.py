@@ -58,6 +58,16 @@ class Graph(nn.Module):
         return self.model.flow.inverse(z, Context(features))
 
 
+def context_frames(graph: Graph) -> int | None:
+    """Frames on each side of a stretch without which its audio would be other than in the whole; None: all of them."""
+    config = graph.model.mel_config
+    try:
+        samples = graph.model.receptive_field
+    except TypeError:
+        return None
+    return math.ceil((samples + (max(config.margins) if graph.mel is not None else 0)) / config.hop_length)
+
+
 class ConvolvedMel(nn.Module):
     """A mel transform of which the STFT is products with windowed sines and cosines, one for each hop of a frame.
 
