@@ -162,9 +162,23 @@ def test_nothing_is_written_where_audio_differs(tmp_path, monkeypatch):
 def test_unknown_formats_and_folders_of_other_things_are_refused(tmp_path):
     with pytest.raises(ValueError, match="no format is called 'tflite', expected some of onnx, torch, aoti"):
         export_model(small("lapglow"), tmp_path / "out", formats=["tflite"])
+    with pytest.raises(ValueError, match="no format was given, expected some of onnx, torch, aoti"):
+        export_model(small("lapglow"), tmp_path / "out", formats=[])
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(ValueError, match=r"holds thesis.txt, which an export would delete"):
         export_model(small("lapglow"), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_model_of_another_precision_is_exported_in_float32_and_stays_as_it_was(tmp_path, dtype):
+    model = small("lapglow").to(dtype).train()
+    (file,) = export_model(model, tmp_path / "out", formats=["torch"])
+    assert file.snr > 90
+    assert model.training
+    assert {p.dtype for p in model.parameters()} == {dtype}
+    inputs = torch.randn(1, 80, 9) - 5, torch.randn(1, 9 * 256), torch.tensor(0.8)
+    assert torch.export.load(tmp_path / "out" / "model.pt2").module()(*inputs).dtype == torch.float32
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
@@ -79,7 +80,7 @@ def export(
     `waveflow`, torch.export as the extra file `export.json`.
 
     Args:
-        model: The model.
+        model: The model, of any precision and on any device, where it stays; what is written is of float32.
         directory: Created, or replaced where it is such an export already.
         formats: Of `onnx` (opset 20), `torch` (a `torch.export` program) and `aoti` (an AOTInductor package for this
             machine's CPU, which needs a C++ compiler and takes contiguous inputs).
@@ -91,10 +92,12 @@ def export(
         One entry a format.
 
     Raises:
-        ValueError: An unknown format, a directory of other things, a model that cannot be exported, or audio less than
-            60 dB like the model's. Nothing is then written.
+        ValueError: An unknown format or none, a directory of other things, a model that cannot be exported, or audio
+            less than 60 dB like the model's. Nothing is then written.
         MissingExtra: ONNX's packages are not installed.
     """
+    if not formats:
+        raise ValueError(f"no format was given, expected some of {', '.join(FORMATS)}")
     for name in formats:
         if name not in FORMATS:
             raise ValueError(f"no format is called {name!r}, expected some of {', '.join(FORMATS)}")
@@ -106,7 +109,7 @@ def export(
     directory = Path(directory)
     if directory.is_dir() and (others := sorted({*os.listdir(directory)} - {FACTS, *FORMATS.values()})):
         raise ValueError(f"{directory} holds {', '.join(others[:3])}, which an export would delete; choose another")
-    model = model.cpu().eval()
+    model = copy.deepcopy(model).cpu().float().eval()
     graph = Graph(model, from_audio=from_audio, draw_noise=draw_noise).eval()
     program = _program(graph)
     facts = _facts(graph, model, metadata)
