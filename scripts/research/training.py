@@ -193,6 +193,7 @@ class Run:
             self.out / "model",
             dtype=torch.float16,
             metadata={
+                "licence": "CC0 1.0",
                 "data": {
                     "LJSpeech 1.1": f"public domain, {len(self.train_clips.get('ljspeech', []))} clips",
                     "Rhasspy kathleen": f"CC0 1.0, {len(self.train_clips.get('kathleen', []))} clips",
